@@ -1,0 +1,1 @@
+"""cnapse: chemical synapses in volume electron microscopy, and who talks to whom."""

@@ -1,0 +1,1 @@
+"""The network that finds presynaptic densities: weights, statistics, inference, training."""

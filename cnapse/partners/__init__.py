@@ -1,0 +1,1 @@
+"""Who is postsynaptic: partner assignment by diffusion of neurotransmitter."""

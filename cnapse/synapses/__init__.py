@@ -1,0 +1,1 @@
+"""From probability to numbered synapse objects and their measures."""

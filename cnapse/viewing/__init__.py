@@ -1,0 +1,1 @@
+"""Pictures, annotations and scenes."""

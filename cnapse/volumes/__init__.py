@@ -1,0 +1,1 @@
+"""Reading and writing precomputed layers by resolution, and bringing files in."""
