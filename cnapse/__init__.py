@@ -1,1 +1,47 @@
-"""cnapse: chemical synapses in volume electron microscopy, and who talks to whom."""
+"""cnapse: chemical synapses in volume electron microscopy, and who talks to whom.
+
+The names here are what scripts need; everything else is in the subpackages.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from cnapse.errors import CnapseError
+from cnapse.geometry import Box, Grid
+from cnapse.tables import SynapseFlag, read_table
+
+if TYPE_CHECKING:
+    from cnapse.config import Config, load_config
+    from cnapse.volumes.reader import Layer, open_layer, read_cutouts
+
+__all__ = [
+    "Box",
+    "CnapseError",
+    "Config",
+    "Grid",
+    "Layer",
+    "SynapseFlag",
+    "load_config",
+    "open_layer",
+    "read_cutouts",
+    "read_table",
+]
+
+__version__ = "0.1.0"
+
+# CloudVolume and pydantic take most of a second to import: only when they are asked for.
+_LAZY = {
+    "Config": "cnapse.config",
+    "Layer": "cnapse.volumes.reader",
+    "load_config": "cnapse.config",
+    "open_layer": "cnapse.volumes.reader",
+    "read_cutouts": "cnapse.volumes.reader",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'cnapse' has no attribute {name!r}")

@@ -34,6 +34,7 @@ __all__ = [
     "flag_names",
     "parquet_bytes",
     "parse_flags",
+    "parse_parquet",
     "read_table",
     "validate",
     "write_table",
@@ -283,7 +284,7 @@ def read_table(
                 f"no table at {location}: expected a .csv, a .parquet or parts"
             )
         parts = (store.read(n) for n in names)
-    reader = _from_csv if name.endswith(".csv") else _from_parquet
+    reader = _from_csv if name.endswith(".csv") else parse_parquet
     try:
         table = pd.concat([reader(part) for part in parts], ignore_index=True)
     except (pa.ArrowInvalid, ValueError) as error:
@@ -300,7 +301,8 @@ def _field_notes(column: Column) -> dict[str, str]:
     return {"unit": column.unit, "meaning": column.meaning}
 
 
-def _from_parquet(data: bytes) -> pd.DataFrame:
+def parse_parquet(data: bytes) -> pd.DataFrame:
+    """The table in the bytes of a Parquet file."""
     table: pd.DataFrame = pq.read_table(io.BytesIO(data)).to_pandas()
     return table
 

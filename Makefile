@@ -1,0 +1,35 @@
+# `make demo` and `make test` need nothing but Python 3.11+: they make their own environment.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test lint bench train clean
+.DEFAULT_GOAL := demo
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("cnapse needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(READY)  ## The whole pipeline on a volume that it makes itself
+	$(BIN)/cnapse demo demo
+
+test: $(READY)  ## All tests
+	$(BIN)/python -m pytest
+
+lint: $(READY)  ## Style, types, arrows between the packages
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(READY)  ## Timings beside other tools
+	$(BIN)/python benchmarks/partners.py
+
+train: $(READY)  ## The shipped weights, as they were made (about half an hour)
+	$(BIN)/cnapse train benchmarks/train_phantom.toml
+
+clean:  ## What make made
+	rm -rf $(VENV) demo

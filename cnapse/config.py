@@ -1,0 +1,328 @@
+"""``cnapse.toml`` as frozen, validated records.
+
+Relative paths count from the folder of the file. Every mistake is one line that names the key.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from cnapse.errors import ConfigError, LayerNotFoundError
+from cnapse.geometry import Box, Resolution, Triple
+from cnapse.store import cloud_path
+
+__all__ = [
+    "AssignSection",
+    "BoundsSection",
+    "Config",
+    "DetectSection",
+    "LabelSection",
+    "LayerSection",
+    "LayersSection",
+    "LinkSection",
+    "MeasureSection",
+    "PyramidSection",
+    "TasksSection",
+    "load_config",
+    "validation_message",
+]
+
+Positive = Annotated[int, Field(ge=1)]
+BlockShape = tuple[Positive, Positive, Positive]
+
+_SMALLEST_CREDIBLE_NM = 0.05
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
+
+
+class LayerSection(_Section):
+    """One layer: its path, and what is known of it."""
+
+    path: str
+    version: str = ""
+    """Change it after an edit in place: what depends on the layer is then made again."""
+    fill_missing: bool = False
+    """Read chunks that are not there as zeros."""
+
+
+def _as_layer(value: object) -> object:
+    return {"path": value} if isinstance(value, str) else value
+
+
+Layer = Annotated[LayerSection, BeforeValidator(_as_layer)]
+
+
+class LayersSection(_Section):
+    """Layers made elsewhere; a run starts from the latest of them in the order of the stages."""
+
+    image: Layer | None = None
+    cells: Layer | None = None
+    probability: Layer | None = None
+    """A map of another network, or a hand-drawn binary one: the run starts at ``label``."""
+    synapses: Layer | None = None
+    """A synapse segmentation: the run starts at ``measure``."""
+
+
+class BoundsSection(_Section):
+    """The voxels that count, at the working resolution; all others have probability 0."""
+
+    start: Triple
+    stop: Triple
+
+    @model_validator(mode="after")
+    def _check_order(self) -> Self:
+        if any(a >= b for a, b in zip(self.start, self.stop, strict=True)):
+            raise ValueError(f"start {self.start} must be below stop {self.stop} in every axis")
+        return self
+
+
+class DetectSection(_Section):
+    """From image to probability."""
+
+    model: str = ""
+    """Folder of a model bundle, or the name of a shipped one."""
+    block: BlockShape | None = None
+    zero_is_missing: bool = False
+    """Image value 0 means that there is no image: probability is 0 there."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    device: str = "cpu"
+    batch: Positive = 1
+
+
+class LabelSection(_Section):
+    """From probability to objects."""
+
+    threshold: Annotated[float, Field(gt=0, le=1)] = 0.5
+    binary: bool = False
+    """The map is hand-drawn: every voxel that is not 0 counts."""
+    connectivity: Literal[6, 18, 26] = 26
+    min_voxels: Positive = 1
+    """Smaller objects are dropped; whole objects count, not their parts in a block."""
+    max_voxels: Positive | None = None
+    block: BlockShape | None = None
+
+
+class MeasureSection(_Section):
+    """Size, place and presynaptic cell of each object."""
+
+    weak_presynaptic: Annotated[float, Field(ge=0, le=1)] = 0.6
+    """A presynaptic cell with a smaller share of the object's voxels on cells is flagged."""
+    block: BlockShape | None = None
+
+
+class AssignSection(_Section):
+    """Partner assignment: a published set of parameters, and what differs from it."""
+
+    preset: Literal["cnapse", "witvliet"] = "cnapse"
+    rule: Literal["near", "extracellular"] | None = None
+    particles: Positive | None = None
+    step_nm: Annotated[float, Field(gt=0)] | None = None
+    max_steps: Positive | None = None
+    padding_nm: Annotated[float, Field(ge=0)] | None = None
+    min_share: Annotated[float, Field(ge=0, lt=1)] | None = None
+    block: BlockShape | None = None
+
+    _OWN: ClassVar[frozenset[str]] = frozenset({"preset", "block"})
+
+    def overrides(self) -> dict[str, Any]:
+        """The parameters that were set, by name."""
+        given = self.model_dump(exclude_none=True)
+        return {name: value for name, value in given.items() if name not in self._OWN}
+
+
+class PyramidSection(_Section):
+    """Coarser scales of the layers that a run makes."""
+
+    levels: Annotated[int, Field(ge=0, le=12)] = 3
+
+
+class LinkSection(_Section):
+    """Public addresses, so that every row can link to Neuroglancer."""
+
+    viewer: str = "https://neuroglancer-demo.appspot.com"
+    image: str = ""
+    cells: str = ""
+    synapses: str = ""
+
+
+class TasksSection(_Section):
+    """How tasks are tried."""
+
+    tries: Positive = 3
+    lease_seconds: Annotated[int, Field(ge=10)] = 60
+
+
+class Config(_Section):
+    """A whole ``cnapse.toml``."""
+
+    output: str
+    resolution: Resolution
+    """Voxel size in nm at which everything is done; other layers are brought to it."""
+    layers: LayersSection
+    seed: Annotated[int, Field(ge=0)] = 0
+    names: str = ""
+    """CSV of segment id and name."""
+    block: BlockShape | None = None
+    """Block of every stage that does not set its own; a multiple of the layers' chunks."""
+    bounds: BoundsSection | None = None
+    detect: DetectSection = DetectSection()
+    label: LabelSection = LabelSection()
+    measure: MeasureSection = MeasureSection()
+    assign: AssignSection = AssignSection()
+    pyramid: PyramidSection = PyramidSection()
+    link: LinkSection = LinkSection()
+    tasks: TasksSection = TasksSection()
+
+    @field_validator("resolution")
+    @classmethod
+    def _check_unit(cls, value: Resolution) -> Resolution:
+        if any(v <= 0 for v in value):
+            raise ValueError(f"a voxel size must be positive, not {list(value)}")
+        if any(v < _SMALLEST_CREDIBLE_NM for v in value):
+            in_nm = ", ".join(f"{v * 1000:g}" for v in value)
+            raise ValueError(f"{list(value)} looks like micrometres: give nm, [{in_nm}]")
+        return value
+
+    @model_validator(mode="after")
+    def _check_start(self) -> Self:
+        given = self.layers
+        if not (given.image or given.probability or given.synapses):
+            raise ValueError("layers: give at least one of image, probability and synapses")
+        if given.image and not given.probability and not given.synapses and not self.detect.model:
+            raise ValueError(
+                "detect.model is missing: give a model bundle's folder or the name of a shipped "
+                'model ("phantom"), or start from a map with layers.probability'
+            )
+        return self
+
+    def block_of(self, section: str) -> Triple | None:
+        """The block of a stage's section, else the common one, else None."""
+        own: Triple | None = getattr(self, section).block
+        return own or self.block
+
+    def bounds_box(self) -> Box | None:
+        """The bounds as a box at the working resolution, if there are any."""
+        if self.bounds is None:
+            return None
+        return Box(self.bounds.start, self.bounds.stop, self.resolution)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], where: str = "cnapse.toml") -> Self:
+        """Validate the content of a configuration file.
+
+        Raises
+        ------
+        ConfigError
+            One line that names the key, what was found and what was expected.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise ConfigError(f"{where}: {validation_message(error, cls)}") from error
+
+
+def load_config(path: str | Path) -> Config:
+    """Read and validate a ``cnapse.toml``; its relative paths become absolute.
+
+    Raises
+    ------
+    LayerNotFoundError
+        If there is no such file.
+    ConfigError
+        If it is not TOML, or a key is unknown, missing or wrong.
+    """
+    path = Path(path)
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise LayerNotFoundError(f"{path}: no such configuration file") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    config = Config.from_dict(values, str(path))
+    return _rooted(config, path.absolute().parent)
+
+
+def validation_message(error: ValidationError, model: type[BaseModel]) -> str:
+    """The first mistake of a pydantic error as one line: key, what was found, the way out."""
+    first = error.errors()[0]
+    place = [str(part) for part in first["loc"] if not str(part).startswith("function-")]
+    key = ".".join(place) or "the file"
+    if first["type"] == "extra_forbidden":
+        known = _known_keys(model, place[:-1])
+        close = difflib.get_close_matches(place[-1], known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(known)}"
+        return f"unknown key {key!r}; {hint}"
+    if first["type"] == "missing":
+        return f"key {key!r} is missing"
+    if first["type"] == "value_error":
+        reason = str(first["ctx"]["error"])
+        return reason if not place else f"{key}: {reason}"
+    text = first["msg"][0].lower() + first["msg"][1:]
+    return f"{key} = {first['input']!r}: {text}"
+
+
+def _known_keys(model: type[BaseModel], place: list[str]) -> list[str]:
+    for part in place:
+        field = model.model_fields.get(part)
+        inner = _section_in(field.annotation) if field else None
+        if inner is None:
+            return []
+        model = inner
+    return list(model.model_fields)
+
+
+def _section_in(annotation: object) -> type[BaseModel] | None:
+    candidates = [annotation, *getattr(annotation, "__args__", ())]
+    candidates += [inner for c in candidates for inner in getattr(c, "__args__", ())]
+    for candidate in candidates:
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return candidate
+    return None
+
+
+def _rooted(config: Config, folder: Path) -> Config:
+    """The configuration with every relative path counted from `folder`."""
+
+    def rooted(path: str) -> str:
+        if not path or "://" in path:
+            return cloud_path(path) if path else path
+        return cloud_path(folder / Path(path).expanduser())
+
+    layers = {
+        name: layer.model_copy(update={"path": rooted(layer.path)})
+        for name in LayersSection.model_fields
+        if (layer := getattr(config.layers, name)) is not None
+    }
+    return config.model_copy(
+        update={
+            "output": rooted(config.output),
+            "names": rooted(config.names),
+            "layers": config.layers.model_copy(update=layers),
+            "detect": config.detect.model_copy(update={"model": _rooted_model(config, folder)}),
+        }
+    )
+
+
+def _rooted_model(config: Config, folder: Path) -> str:
+    """A model given as a path is rooted; a bare name that is no folder there stays a name."""
+    model = config.detect.model
+    if "://" in model or not model:
+        return model
+    local = folder / Path(model).expanduser()
+    is_path = "/" in model or model.startswith((".", "~")) or local.is_dir()
+    return cloud_path(local) if is_path else model
