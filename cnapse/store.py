@@ -129,8 +129,9 @@ class Store:
             (self._root / name).unlink(missing_ok=True)
 
     def delete_folder(self, folder: str) -> None:
-        """Delete every file below a folder."""
-        self.delete([f"{folder}/{name}" for name in self.names(folder)])
+        """Delete every file below a folder; the whole store for the empty name."""
+        prefix = f"{folder}/" if folder else ""
+        self.delete([f"{prefix}{name}" for name in self.names(folder)])
 
     def put_json(self, name: str, value: object) -> None:
         """Write a value as readable JSON."""

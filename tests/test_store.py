@@ -20,7 +20,10 @@ def test_files_come_and_go(tmp_path) -> None:
     assert store.exists("a/c")
     store.delete(["a/c", "never there"])
     assert not store.exists("a/c")
+    store.put("d", b"d")
     store.delete_folder("a")
+    assert store.names() == ["d"]
+    store.delete_folder("")
     assert store.names() == []
     with pytest.raises(LayerNotFoundError, match="is not there"):
         store.read("a/c")

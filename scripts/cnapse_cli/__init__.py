@@ -1,0 +1,1 @@
+"""The `cnapse` command: parse, call, print. One module a command group."""

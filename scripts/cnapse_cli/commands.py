@@ -1,0 +1,29 @@
+"""All commands, in the order in which the help shows them."""
+
+from __future__ import annotations
+
+import typer
+
+from cnapse_cli import demo, evaluate, ingest, phantom, picture, plain, run, train, view
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Put every command on the app."""
+    for command in (
+        demo.demo,
+        ingest.ingest,
+        run.run,
+        run.status,
+        run.worker,
+        plain.measure,
+        plain.partners,
+        evaluate.evaluate,
+        view.view,
+        view.link,
+        picture.picture,
+        train.train,
+        phantom.phantom,
+    ):
+        app.command()(command)

@@ -1,0 +1,89 @@
+"""`cnapse ingest`: an image stack becomes a layer."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+__all__ = ["ingest"]
+
+
+def ingest(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="A multi-page TIFF (z, y, x), a folder of TIFF sections, or a quoted pattern "
+            "such as 'raw_*.tif'. Sections are taken in natural order: s2 before s10."
+        ),
+    ],
+    destination: Annotated[
+        str, typer.Argument(help="The layer to make: a folder, gs:// or s3:// path.")
+    ],
+    resolution: Annotated[
+        tuple[float, float, float] | None,
+        typer.Option(help="Voxel size X Y Z in nm. Needed where the files do not tell it."),
+    ] = None,
+    segmentation: Annotated[
+        bool,
+        typer.Option(
+            "--segmentation",
+            help="The values are ids of cells or objects, stored as uint64 (uint32 stays), "
+            "0 being background.",
+        ),
+    ] = False,
+    offset: Annotated[
+        tuple[int, int, int],
+        typer.Option(help="Where the stack begins, X Y Z in voxels."),
+    ] = (0, 0, 0),
+    chunk: Annotated[
+        tuple[int, int, int] | None,
+        typer.Option(
+            help="Voxels X Y Z in one file. Memory is whole sections times Z. Default: "
+            "128 128 16 for sections at least 4 times as thick as pixels, else 64 64 64."
+        ),
+    ] = None,
+    encoding: Annotated[
+        str | None,
+        typer.Option(
+            help="Images: raw (default), png, jpeg, jxl (the last two are lossy). "
+            "Segmentations: compressed_segmentation (default), raw, compresso."
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a layer that is there.")
+    ] = False,
+    ignore_metadata: Annotated[
+        bool,
+        typer.Option(
+            "--ignore-metadata", help="Take --resolution even if the file says otherwise."
+        ),
+    ] = False,
+    any_names: Annotated[
+        bool,
+        typer.Option(
+            "--any-names",
+            help="Take sections as neighbours even if the numbers in their names have gaps.",
+        ),
+    ] = False,
+) -> None:
+    """Make a layer of an image stack; run again after an interruption, it goes on."""
+    from cnapse.volumes.ingest import IngestOptions, plan_ingest
+    from cnapse.volumes.ingest import ingest as write_layer
+    from cnapse.volumes.sources import open_source
+
+    options = IngestOptions(
+        kind="segmentation" if segmentation else "image",
+        resolution=resolution,
+        offset=offset,
+        chunk_size=chunk,
+        encoding=encoding,
+        ignore_metadata=ignore_metadata,
+    )
+    stack = open_source(source, check_names=not any_names)
+    plan = plan_ingest(stack, destination, options)
+    from tqdm import tqdm
+
+    with tqdm(total=stack.shape[2], desc="ingest", unit="section") as bar:
+        writer = write_layer(plan, overwrite=overwrite, progress=bar.update)
+    print(f"{writer.kind} of {writer.dtype}, {writer.bounds}, written to {destination}")

@@ -1,0 +1,113 @@
+"""The tables that people read, one task a part of the ids: partners, names, links, flags."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from cnapse.names import Names, load_names
+from cnapse.store import Store
+from cnapse.tables import PARTNERS, SYNAPSES, empty_table, parquet_bytes, parse_parquet
+from cnapse.viewing.scene import LinkMaker
+from cnapse_tasks.run import Run
+from cnapse_tasks.stages import Cost
+from cnapse_tasks.tabulate import part_name, parts_of
+
+_ADDED = ["emitters", "lost", "n_partners"]
+
+
+def components(run: Run) -> Mapping[str, object]:
+    """Names and public addresses."""
+    digest = ""
+    if run.config.names:
+        folder, _, name = run.config.names.rpartition("/")
+        digest = hashlib.sha256(Store(folder).read(name)).hexdigest()
+    return {"names": digest, "link": run.config.link.model_dump()}
+
+
+def indices(run: Run) -> Sequence[int]:
+    """One task a part."""
+    return parts_of(run)
+
+
+def cost(run: Run) -> Cost:
+    """Only tables."""
+    return Cost(run.part_count(), 0, 0, 0)
+
+
+def prepare(run: Run) -> None:
+    """Nothing to create."""
+
+
+def forget(run: Run) -> None:
+    """Take away the tables that were made public."""
+    run.output.delete_folder("tables")
+
+
+def execute(run: Run, index: int) -> Mapping[str, object]:
+    """Put one part of both tables together."""
+    names = load_names(run.config.names)
+    synapses = parse_parquet(run.output.read(f"measures/{part_name(index)}"))
+    assigned = _assigned(run, index, "synapses")
+    synapses = _with_assignment(synapses, assigned)
+    synapses["pre"] = names.of(synapses["pre_id"])
+    partners = _partners(synapses, _assigned(run, index, "partners"), names)
+    _add_links(run, synapses, partners)
+    for schema, table in ((SYNAPSES, synapses), (PARTNERS, partners)):
+        run.output.put(f"tables/{schema.name}/{part_name(index)}", parquet_bytes(table, schema))
+    return {"synapses": len(synapses), "rows": len(partners)}
+
+
+def _assigned(run: Run, part: int, table: str) -> pd.DataFrame | None:
+    """What the assign tasks left for a part, sorted; None if nothing."""
+    store = run.data("assign")
+    folder = f"{table}/{part:012d}"
+
+    def frames() -> Iterator[pd.DataFrame]:
+        for name in store.names(folder):
+            arrays = store.get_arrays(f"{folder}/{name}")
+            if arrays is not None:
+                yield pd.DataFrame(arrays)
+
+    found = list(frames())
+    if not found:
+        return None
+    keys = ["syn_id", "post_id"] if table == "partners" else ["syn_id"]
+    return pd.concat(found, ignore_index=True).sort_values(keys, ignore_index=True)
+
+
+def _with_assignment(synapses: pd.DataFrame, assigned: pd.DataFrame | None) -> pd.DataFrame:
+    """The synapses with what assignment says of each."""
+    if assigned is None:
+        return synapses
+    added = assigned.set_index("syn_id").loc[synapses["syn_id"]]
+    filled: dict[str, object] = {name: added[name].to_numpy() for name in _ADDED}
+    flags = synapses["flags"].to_numpy(np.uint32) | added["flags"].to_numpy(np.uint32)
+    return synapses.assign(**filled, flags=flags)
+
+
+def _partners(synapses: pd.DataFrame, rows: pd.DataFrame | None, names: Names) -> pd.DataFrame:
+    """The partner rows with what they take over from their synapse."""
+    if rows is None:
+        return empty_table(PARTNERS)
+    taken = ["pre", "pre_id", "x_pos", "y_pos", "z_pos", "lost", "n_partners", "flags"]
+    source = synapses.set_index("syn_id").loc[rows["syn_id"], taken]
+    taken_over: dict[str, object] = {name: source[name].to_numpy() for name in taken}
+    return rows.assign(**taken_over, post=names.of(rows["post_id"]), link="")[PARTNERS.names]
+
+
+def _add_links(run: Run, synapses: pd.DataFrame, partners: pd.DataFrame) -> None:
+    """Fill the columns `link`: the synapse in the middle, its cells selected."""
+    maker = LinkMaker(run.config.link, run.config.resolution)
+    posts = partners.groupby("syn_id")["post_id"].agg(list).to_dict()
+    links = {
+        row.syn_id: maker.link(
+            (row.x_pos, row.y_pos, row.z_pos), row.syn_id, row.pre_id, posts.get(row.syn_id, [])
+        )
+        for row in synapses.itertuples()
+    }
+    synapses["link"] = synapses["syn_id"].map(links).astype("str")
+    partners["link"] = partners["syn_id"].map(links).astype("str")

@@ -1,0 +1,59 @@
+"""Label again, and write the objects' ids: cheaper than keeping the label volumes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from cnapse.errors import RunStateError
+from cnapse.synapses.stitching import object_ids, relabel
+from cnapse_tasks import label, stitch
+from cnapse_tasks.run import Run
+from cnapse_tasks.stages import Cost
+
+_NO_LABELS = (np.zeros(0, np.int64), np.zeros(0, np.uint64))
+
+
+def components(run: Run) -> Mapping[str, object]:  # noqa: ARG001 - all of it lies upstream
+    """Nothing but what the stages before depend on."""
+    return {}
+
+
+def indices(run: Run) -> Sequence[int]:
+    """One task a block."""
+    return label.indices(run)
+
+
+def cost(run: Run) -> Cost:
+    """The probability is read again; ids of 8 bytes are written."""
+    again = label.cost(run)
+    return Cost(again.tasks, again.voxels, again.bytes_read, 8 * run.frame.voxels)
+
+
+def prepare(run: Run) -> None:
+    """Create the layer of synapses."""
+    run.create_output("synapses")
+
+
+def execute(run: Run, index: int) -> Mapping[str, object]:
+    """Write the ids of one block."""
+    block = label.grid_of(run)[index]
+    labelled = label.labels_of(run, block)
+    record = stitch.load_components(run, index)
+    if labelled is None or record is None:
+        ids = np.zeros(block.write.shape, np.uint64, order="F")
+    else:
+        labels, n = labelled
+        if n != record.n:
+            raise RunStateError(
+                f"block {index} has {n} labels now and had {record.n} in stage label: "
+                "the probability layer changed; make it again with --from label --redo"
+            )
+        mapping = run.data("stitch").get_arrays(f"{index:012d}.st")
+        pair = (mapping["labels"], mapping["ids"]) if mapping else _NO_LABELS
+        section = run.config.label
+        table = object_ids(record, pair, section.min_voxels, section.max_voxels)
+        ids = relabel(labels, table, block)
+    run.writer("synapses").write(ids, block.write)
+    return {"voxels": block.write.voxels}

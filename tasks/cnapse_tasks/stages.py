@@ -1,0 +1,130 @@
+"""The stages: their order, what each needs, and what its results depend on."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+from cnapse.errors import ConfigError
+from cnapse_tasks.ledger import Ledger, stage_key
+from cnapse_tasks.run import Run
+
+__all__ = ["ORDER", "STAGES", "Cost", "Stage", "StageModule", "components_of", "stages_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a stage will read and write, before compression."""
+
+    tasks: int | None
+    """None where it is known only after the stage before."""
+    voxels: int
+    bytes_read: int
+    bytes_written: int
+
+
+class StageModule(Protocol):
+    """What a module of a stage offers."""
+
+    def components(self, run: Run) -> Mapping[str, object]:
+        """All that the results depend on, but for the stages before."""
+
+    def indices(self, run: Run) -> Sequence[int]:
+        """The tasks; the stages before are complete when this is asked."""
+
+    def cost(self, run: Run) -> Cost:
+        """What the stage will read and write."""
+
+    def prepare(self, run: Run) -> None:
+        """Create the layers that the tasks write to."""
+
+    def execute(self, run: Run, index: int) -> Mapping[str, object]:
+        """Do one task, and give some facts for its record."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One stage.
+
+    Parameters
+    ----------
+    name : str
+    version : int
+        Of the algorithm: raised when its results change.
+    upstream : tuple of str
+        The stages whose results it reads.
+    """
+
+    name: str
+    version: int
+    upstream: tuple[str, ...]
+
+    @property
+    def module(self) -> StageModule:
+        """The module that does it, imported on first use: torch only where it is needed."""
+        return cast("StageModule", importlib.import_module(f"cnapse_tasks.{self.name}"))
+
+    def ledger(self, run: Run) -> Ledger:
+        """The records of the stage in a run."""
+        return Ledger(run.store, self.name)
+
+
+STAGES = {
+    stage.name: stage
+    for stage in (
+        Stage("detect", 1, ()),
+        Stage("label", 1, ("detect",)),
+        Stage("stitch", 1, ("label",)),
+        Stage("relabel", 1, ("detect", "label", "stitch")),
+        Stage("measure", 1, ("detect", "relabel")),
+        Stage("tabulate", 1, ("measure",)),
+        Stage("assign", 1, ("relabel", "tabulate")),
+        Stage("gather", 1, ("tabulate", "assign")),
+        Stage("export", 1, ("gather",)),
+        Stage("pyramid", 1, ("detect", "relabel")),
+    )
+}
+
+ORDER = tuple(STAGES)
+
+
+def stages_of(run: Run) -> list[Stage]:
+    """The stages of a run: those after the layer it starts from, as far as there are cells."""
+    skipped: set[str] = set()
+    if run.first_layer in ("probability", "synapses"):
+        skipped |= {"detect"}
+    if run.first_layer == "synapses":
+        skipped |= {"label", "stitch", "relabel"}
+    if not run.has_cells:
+        skipped |= {"measure", "tabulate", "assign", "gather", "export"}
+    return [stage for name, stage in STAGES.items() if name not in skipped]
+
+
+def components_of(run: Run) -> dict[str, dict[str, object]]:
+    """What each stage of a run depends on, with the keys of the stages before it."""
+    found: dict[str, dict[str, object]] = {}
+    for stage in stages_of(run):
+        found[stage.name] = {
+            "stage": stage.name,
+            "version": stage.version,
+            **stage.module.components(run),
+            "upstream": {name: stage_key(found[name]) for name in stage.upstream if name in found},
+        }
+    return found
+
+
+def stage_named(name: str, run: Run) -> Stage:
+    """A stage of a run by name.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such stage, or this run does not have it.
+    """
+    names = [stage.name for stage in stages_of(run)]
+    if name not in names:
+        word = "is not part of this run" if name in STAGES else "is no stage"
+        raise ConfigError(f"{name!r} {word}; its stages are {', '.join(names)}")
+    return STAGES[name]
