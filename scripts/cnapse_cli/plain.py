@@ -93,7 +93,9 @@ def partners(
     print(f"{len(rows)} partners of {found} of {len(table)} synapses written to {output}")
 
 
-def _located(given: pd.DataFrame, labels: Array, cells: Array, box: Box, info: Path) -> pd.DataFrame:
+def _located(
+    given: pd.DataFrame, labels: Array, cells: Array, box: Box, info: Path
+) -> pd.DataFrame:
     """Where each synapse lies, from the arrays; its cell and size, as corrected in the table."""
     from cnapse.synapses.measure import measure as measure_arrays
 

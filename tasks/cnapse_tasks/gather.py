@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -84,7 +85,7 @@ def _with_assignment(synapses: pd.DataFrame, assigned: pd.DataFrame | None) -> p
     if assigned is None:
         return synapses
     added = assigned.set_index("syn_id").loc[synapses["syn_id"]]
-    filled: dict[str, object] = {name: added[name].to_numpy() for name in _ADDED}
+    filled: dict[str, Any] = {name: added[name].to_numpy() for name in _ADDED}
     flags = synapses["flags"].to_numpy(np.uint32) | added["flags"].to_numpy(np.uint32)
     return synapses.assign(**filled, flags=flags)
 
@@ -95,7 +96,7 @@ def _partners(synapses: pd.DataFrame, rows: pd.DataFrame | None, names: Names) -
         return empty_table(PARTNERS)
     taken = ["pre", "pre_id", "x_pos", "y_pos", "z_pos", "lost", "n_partners", "flags"]
     source = synapses.set_index("syn_id").loc[rows["syn_id"], taken]
-    taken_over: dict[str, object] = {name: source[name].to_numpy() for name in taken}
+    taken_over: dict[str, Any] = {name: source[name].to_numpy() for name in taken}
     return rows.assign(**taken_over, post=names.of(rows["post_id"]), link="")[PARTNERS.names]
 
 
@@ -103,11 +104,11 @@ def _add_links(run: Run, synapses: pd.DataFrame, partners: pd.DataFrame) -> None
     """Fill the columns `link`: the synapse in the middle, its cells selected."""
     maker = LinkMaker(run.config.link, run.config.resolution)
     posts = partners.groupby("syn_id")["post_id"].agg(list).to_dict()
+    places = synapses[["x_pos", "y_pos", "z_pos"]].to_numpy(np.float64).tolist()
+    ids = zip(synapses["syn_id"].tolist(), synapses["pre_id"].tolist(), strict=True)
     links = {
-        row.syn_id: maker.link(
-            (row.x_pos, row.y_pos, row.z_pos), row.syn_id, row.pre_id, posts.get(row.syn_id, [])
-        )
-        for row in synapses.itertuples()
+        syn_id: maker.link(place, syn_id, pre_id, posts.get(syn_id, []))
+        for place, (syn_id, pre_id) in zip(places, ids, strict=True)
     }
     synapses["link"] = synapses["syn_id"].map(links).astype("str")
     partners["link"] = partners["syn_id"].map(links).astype("str")

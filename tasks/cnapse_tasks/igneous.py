@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from cloudvolume import CloudVolume
 
 from cnapse.geometry import Box, Grid, Triple, triple
@@ -13,7 +15,7 @@ _ANISOTROPIC = 1.5
 _LARGEST_TASK_VOXELS = 1 << 27
 
 
-def factor_of(resolution: tuple[float, float, float]) -> Triple:
+def factor_of(resolution: Sequence[float]) -> Triple:
     """How much coarser each mip is: sections stay apart where they are thick."""
     x, _, z = resolution
     return (2, 2, 1) if z > _ANISOTROPIC * x else (2, 2, 2)
@@ -45,7 +47,7 @@ def add_scales(path: str, chunk: Triple, levels: int) -> None:
 
     if levels:
         volume = CloudVolume(path, mip=0, progress=False)
-        factor = factor_of(tuple(float(v) for v in volume.resolution))
+        factor = factor_of([float(v) for v in volume.resolution])
         shape = [c * f**levels for c, f in zip(chunk, factor, strict=True)]
         create_downsample_scales(
             path, 0, shape, preserve_chunk_size=True, factor=factor, max_mips=levels

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
 
 from cnapse.errors import ConfigError
+from cnapse.store import canonical_json
 from cnapse_tasks.ledger import Ledger, stage_key
 from cnapse_tasks.run import Run
 
@@ -106,12 +108,14 @@ def components_of(run: Run) -> dict[str, dict[str, object]]:
     """What each stage of a run depends on, with the keys of the stages before it."""
     found: dict[str, dict[str, object]] = {}
     for stage in stages_of(run):
-        found[stage.name] = {
+        own = {
             "stage": stage.name,
             "version": stage.version,
             **stage.module.components(run),
             "upstream": {name: stage_key(found[name]) for name in stage.upstream if name in found},
         }
+        # As JSON gives them back, so that what was stored compares equal.
+        found[stage.name] = json.loads(canonical_json(own))
     return found
 
 

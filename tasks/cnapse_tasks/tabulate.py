@@ -1,8 +1,9 @@
-"""Measures to rows, one task a part of the ids; and a list of its synapses for each assign block."""
+"""Measures to rows, one task a part of the ids; and for each assign block a list of its synapses."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -75,7 +76,7 @@ def execute(run: Run, index: int) -> Mapping[str, object]:
 
 def _filled(measured: pd.DataFrame) -> pd.DataFrame:
     """The rows with the columns that later stages fill."""
-    empty: dict[str, object] = {"pre": "", "emitters": 0, "lost": 0.0, "n_partners": 0, "link": ""}
+    empty: dict[str, Any] = {"pre": "", "emitters": 0, "lost": 0.0, "n_partners": 0, "link": ""}
     table = measured.assign(**{name: empty[name] for name in SYNAPSES.names if name in empty})
     return table[SYNAPSES.names] if len(table) else empty_table(SYNAPSES)
 
