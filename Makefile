@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint bench train clean
+.PHONY: demo test soak lint bench train clean
 .DEFAULT_GOAL := demo
 
 $(READY): pyproject.toml constraints.txt
@@ -18,6 +18,9 @@ demo: $(READY)  ## The whole pipeline on a volume that it makes itself
 
 test: $(READY)  ## All tests
 	$(BIN)/python -m pytest
+
+soak: $(READY)  ## Tests that take long
+	$(BIN)/python -m pytest -m soak
 
 lint: $(READY)  ## Style, types, arrows between the packages
 	$(BIN)/ruff check .

@@ -1,0 +1,173 @@
+"""From a probability map to tables: nothing depends on blocks, workers, order, kills or repeats."""
+
+import random
+import textwrap
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cnapse.partners.assign import assign_many
+from cnapse.partners.parameters import parameters_of
+from cnapse.synapses.measure import measure
+from cnapse.tables import read_table
+from cnapse.volumes.reader import open_layer
+from cnapse_tasks.driver import Options, run_stages
+from cnapse_tasks.run import Run
+from cnapse_tasks.stages import stages_of
+
+STAGES = [
+    "label",
+    "stitch",
+    "relabel",
+    "measure",
+    "tabulate",
+    "assign",
+    "gather",
+    "export",
+    "pyramid",
+]
+
+
+@pytest.fixture(scope="session")
+def whole(tissue, tmp_path_factory, fingerprint):
+    """A run in one block, undisturbed."""
+    config = tissue.config(tmp_path_factory.mktemp("whole") / "out", block=(160, 128, 20))
+    run_stages(config, Options(workers=1))
+    return config, fingerprint(config)
+
+
+def test_tables_are_those_of_the_arrays(whole, tissue) -> None:
+    """The tasks give what the library gives for whole arrays."""
+    config, _ = whole
+    layer = open_layer(f"{config.output}/synapses", mip=0)
+    synapses = layer.read(tissue.box)
+    expected = measure(synapses, tissue.cells, tissue.box, tissue.probability)
+    table = read_table(f"{config.output}/tables/synapses")
+    assert len(table) > 10
+    same = [c for c in expected if c not in ("flags",)]
+    pd.testing.assert_frame_equal(table[same], expected[same])
+    rows, per_synapse = assign_many(
+        synapses, tissue.cells, tissue.box, expected, parameters_of("cnapse")
+    )
+    partners = read_table(f"{config.output}/tables/partners")
+    shared = [c for c in rows if c not in ("flags", "n_partners")]
+    rows = rows.sort_values(["syn_id", "post_id"], ignore_index=True)
+    pd.testing.assert_frame_equal(partners[shared], rows[shared], check_dtype=False)
+    np.testing.assert_array_equal(
+        table["flags"], expected["flags"].to_numpy() | per_synapse["flags"].to_numpy()
+    )
+
+
+def test_tables_hold_together(whole) -> None:
+    config, _ = whole
+    synapses = read_table(f"{config.output}/tables/synapses").set_index("syn_id")
+    partners = read_table(f"{config.output}/tables/partners")
+    assert not partners.duplicated(["syn_id", "post_id"]).any()
+    assert (partners["pre_id"] != partners["post_id"]).all()
+    grouped = partners.groupby("syn_id")
+    np.testing.assert_allclose(grouped["share"].sum(), 1)
+    np.testing.assert_allclose(grouped["size"].sum(), synapses["size"][grouped["size"].sum().index])
+    assert (grouped.size() == synapses["n_partners"][grouped.size().index]).all()
+    assert (synapses.drop(partners["syn_id"].unique())["n_partners"] == 0).all()
+    assert (synapses.index == synapses["first_voxel"] + 1).all()
+    for name in ("synapses", "partners"):
+        csv = read_table(f"{config.output}/{name}.csv")
+        pd.testing.assert_frame_equal(csv, read_table(f"{config.output}/tables/{name}"))
+
+
+@pytest.mark.parametrize(("block", "workers"), [((32, 32, 4), 2), ((96, 64, 12), 1)])
+def test_blocks_and_workers_leave_no_trace(whole, tissue, tmp_path, fingerprint, block, workers):
+    config = tissue.config(tmp_path / "out", block=block)
+    run_stages(config, Options(workers=workers))
+    assert fingerprint(config) == whole[1]
+
+
+def test_every_task_may_run_twice_in_any_order(tissue, tmp_path, fingerprint, whole) -> None:
+    config = tissue.config(tmp_path / "out")
+    run_stages(config, Options(workers=1))
+    run = Run(config)
+    for stage in stages_of(run):
+        again = list(stage.module.indices(run))
+        random.Random(3).shuffle(again)
+        for index in again:
+            stage.module.execute(run, index)
+    assert fingerprint(config) == whole[1]
+
+
+KILLER = """
+    import importlib, os, signal
+    from pathlib import Path
+
+    import cnapse.store
+
+    flags = os.environ["CNAPSE_TEST_KILL"]
+
+    def deadly(do, flag):
+        def execute(run, index):
+            if not flag.exists():
+                return do(run, index)
+            if flag.read_text() == "in_a_write":
+                put = Path.write_bytes
+                def torn(path, data):
+                    put(path, data[: len(data) // 2])
+                    die()
+                Path.write_bytes = torn
+            do(run, index)
+            die()
+        def die():
+            flag.unlink(missing_ok=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return execute
+
+    for flag in Path(flags).iterdir():
+        module = importlib.import_module(f"cnapse_tasks.{flag.name}")
+        module.execute = deadly(module.execute, flag)
+"""
+
+
+@pytest.mark.parametrize("turn", [0, pytest.param(1, marks=pytest.mark.soak)])
+def test_a_worker_killed_in_each_stage_leaves_no_trace(
+    whole, tissue, tmp_path, fingerprint, monkeypatch, turn
+) -> None:
+    """SIGKILL once in every stage, after the data or in the middle of a file; it goes on."""
+    flags = tmp_path / "flags"
+    flags.mkdir()
+    config = tissue.config(tmp_path / "out")
+    stages = [stage.name for stage in stages_of(Run(config))]
+    for number, stage in enumerate(stages):
+        when = ("in_a_write", "before_record")[(number + turn) % 2]
+        (flags / stage).write_text(when)
+    (tmp_path / "sitecustomize.py").write_text(textwrap.dedent(KILLER))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("CNAPSE_TEST_KILL", str(flags))
+    run_stages(config, Options(workers=2))
+    assert list(flags.iterdir()) == [], "not killed in these stages"
+    assert len(stages) == len(STAGES)
+    assert fingerprint(config) == whole[1]
+
+
+def test_a_killed_driver_is_taken_up_again(whole, tissue, tmp_path, fingerprint) -> None:
+    class Killed(Exception):  # noqa: N818
+        pass
+
+    class StopAt:
+        def __init__(self, stage: str) -> None:
+            self.stage = stage
+
+        def begin(self, stage, total, done):
+            self.now = stage
+
+        def update(self, done):
+            if self.now == self.stage and done:
+                raise Killed
+
+        def end(self): ...
+
+    config = tissue.config(tmp_path / "out")
+    for stage in ("label", "measure", "gather"):
+        with pytest.raises(Killed):
+            run_stages(config, Options(workers=1), StopAt(stage))
+    run_stages(config, Options(workers=1))
+    assert fingerprint(config) == whole[1]
+    assert not (tmp_path / "out/.cnapse/queue").exists()
