@@ -99,7 +99,7 @@ SYNAPSES = Schema(
         ("x_pos", "float64", "nm", "centre of the object's voxel nearest to its centroid"),
         ("y_pos", "float64", "nm", "the same, y"),
         ("z_pos", "float64", "nm", "the same, z"),
-        ("pre_fraction", "float64", "", "presynaptic cell's share of the voxels that lie on cells"),
+        ("pre_fraction", "float64", "", "presynaptic cell's share of the voxels on cells"),
         ("voxels", "int64", "voxels", "number of voxels"),
         ("sections", "int32", "sections", "number of sections (z) with a voxel of the object"),
         ("centroid_x", "float64", "nm", "centroid"),

@@ -22,7 +22,9 @@ def ingest(
     ],
     resolution: Annotated[
         tuple[float, float, float] | None,
-        typer.Option(help="Voxel size X Y Z in nm. Needed where the files do not tell it."),
+        typer.Option(
+            metavar="X Y Z", help="Voxel size in nm. Needed where the files do not tell it."
+        ),
     ] = None,
     segmentation: Annotated[
         bool,
@@ -34,13 +36,14 @@ def ingest(
     ] = False,
     offset: Annotated[
         tuple[int, int, int],
-        typer.Option(help="Where the stack begins, X Y Z in voxels."),
+        typer.Option(metavar="X Y Z", help="Where the stack begins, in voxels."),
     ] = (0, 0, 0),
     chunk: Annotated[
         tuple[int, int, int] | None,
         typer.Option(
-            help="Voxels X Y Z in one file. Memory is whole sections times Z. Default: "
-            "128 128 16 for sections at least 4 times as thick as pixels, else 64 64 64."
+            metavar="X Y Z",
+            help="Voxels in one file. Memory is whole sections times Z. Default: "
+            "128 128 16 for sections at least 4 times as thick as pixels, else 64 64 64.",
         ),
     ] = None,
     encoding: Annotated[

@@ -158,8 +158,8 @@ def _check_table_name(output: Path) -> None:
 
 def _write(table: pd.DataFrame, output: Path, schema: Any = None) -> None:
     if output.suffix == ".parquet" and schema is None:
-        missing = {name: "" for name in SYNAPSES.names if name in ("pre", "link")}
-        zeros = {name: 0 for name in ("emitters", "lost", "n_partners")}
+        missing = dict.fromkeys(("pre", "link"), "")
+        zeros = dict.fromkeys(("emitters", "lost", "n_partners"), 0)
         write_table(table.assign(**missing, **zeros)[SYNAPSES.names], output, SYNAPSES)
         return
     write_table(table, output, schema)

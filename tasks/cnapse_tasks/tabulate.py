@@ -1,4 +1,4 @@
-"""Measures to rows, one task a part of the ids; and for each assign block a list of its synapses."""
+"""Measures to rows, one task a part of the ids; for each assign block a list of its synapses."""
 
 from __future__ import annotations
 

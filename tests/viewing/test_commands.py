@@ -1,0 +1,143 @@
+"""`cnapse view`, `cnapse link` and `cnapse picture` on a finished run."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import typer
+from neuroglancer import parse_url
+from PIL import Image
+from typer.testing import CliRunner
+
+from cnapse.errors import CnapseError, ConfigError, RunStateError, TableError
+from cnapse_cli import picture, view
+
+BIG = 2**63 + 5
+
+app = typer.Typer(pretty_exceptions_enable=False)
+for command in (view.view, view.link, picture.picture):
+    app.command()(command)
+
+
+def call(*arguments: object) -> str:
+    """Output of a command; its error is raised."""
+    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    if result.exception is not None:
+        raise result.exception
+    return result.output
+
+
+def test_a_link_to_a_synapse(finished_run: Path) -> None:
+    state = parse_url(call("link", finished_run / "public.toml", "--synapse", BIG))
+    assert list(state.layers["cells"].layer.segments) == [11, 14]
+    assert "synapses" not in [layer.name for layer in state.layers]
+
+
+def test_a_link_to_the_run(finished_run: Path) -> None:
+    state = parse_url(call("link", finished_run / "public.toml"))
+    assert state.position[0] == pytest.approx(300.5)
+
+
+def test_no_link_without_public_layers(finished_run: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nothing is public: give addresses .*link\.image"):
+        call("link", finished_run / "cnapse.toml")
+
+
+def test_pictures(finished_run: Path, tmp_path: Path) -> None:
+    config = finished_run / "cnapse.toml"
+    call("picture", config, "-o", tmp_path / "best.png")
+    call("picture", config, "--synapse", 7, "-o", tmp_path / "seven.png")
+    assert (tmp_path / "best.png").read_bytes() == (tmp_path / "seven.png").read_bytes()
+    call("picture", config, "--cell", "AVAL", "-o", tmp_path / "cell.png")
+    call("picture", config, "--sheet", 9, "-o", tmp_path / "sheet.png")
+    assert _width(tmp_path / "cell.png") < _width(tmp_path / "sheet.png")
+
+
+def _width(path: Path) -> int:
+    with Image.open(path) as image:
+        return image.width
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        (["--synapse", "7", "--cell", "AVAL"], ConfigError, "give --synapse alone"),
+        (["--cell", "AVAX"], TableError, "did you mean 'AVAL'"),
+        (["--synapse", "8"], TableError, "synapse 8 is not in the table"),
+    ],
+)
+def test_wrong_options(
+    finished_run: Path, tmp_path: Path, options: list[str], error: type[CnapseError], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        call("picture", finished_run / "cnapse.toml", "-o", tmp_path / "a.png", *options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_without_tables(finished_run: Path, tmp_path: Path) -> None:
+    config = tmp_path / "cnapse.toml"
+    text = (finished_run / "cnapse.toml").read_text().replace('= "', f'= "{finished_run}/')
+    config.write_text(text.replace(f"{finished_run}/out", "out"))
+    with pytest.raises(RunStateError, match="has no tables yet: finish the run first"):
+        call("picture", config, "-o", tmp_path / "a.png")
+    with pytest.raises(RunStateError, match="has no tables yet"):
+        call("view", config, "--synapse", 7)
+    with served(config) as address, urllib.request.urlopen(f"{address}state.json") as answer:
+        state = json.load(answer)
+    assert [layer["name"] for layer in state["layers"]] == ["image", "probability", "cells"]
+
+
+@contextmanager
+def served(config: Path, *options: str) -> Iterator[str]:
+    """`cnapse view` in a process of its own; the address that it prints."""
+    code = "from cnapse_cli.view import view; import typer; typer.run(view)"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(config), "--no-browser", *options],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    )
+    try:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield process.stdout.readline().strip()
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=20)[0].endswith("stopped\n")
+        assert process.returncode == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+def environment() -> dict[str, str]:
+    """Where the packages lie, for other processes; pytest tells only its own."""
+    import os
+
+    root = Path(view.__file__).resolve().parents[2]
+    folders = [str(root), str(root / "tasks"), str(root / "scripts")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(folders)}
+
+
+def test_view_serves_until_ctrl_c(finished_run: Path) -> None:
+    with served(finished_run / "cnapse.toml", "--cell", "AVAL") as address:
+        with urllib.request.urlopen(f"{address}state.json") as answer:
+            state = json.load(answer)
+        with urllib.request.urlopen(address) as answer:
+            assert b"neuroglancer" in answer.read()
+    assert [layer["name"] for layer in state["layers"]] == [
+        "image",
+        "probability",
+        "cells",
+        "synapses",
+        "partners",
+    ]
+    assert state["layers"][2]["segments"] == ["11"]
+    assert state["layers"][3]["segments"] == [str(BIG), "7"]

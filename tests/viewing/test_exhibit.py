@@ -1,0 +1,87 @@
+"""A run shown on a server, read back over HTTP."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+from neuroglancer import ViewerState
+
+from cnapse.viewing.connections import Connections
+from cnapse.viewing.exhibit import (
+    Aim,
+    exhibit,
+    local_folders,
+    measured_contrast,
+    present_layers,
+)
+from cnapse.viewing.server import LayerServer
+from cnapse.volumes.reader import open_layer
+
+BIG = 2**63 + 5
+
+
+def paths_of(run: Path) -> dict[str, str]:
+    names = {"image": "image", "cells": "cells", "probability": "none", "synapses": "out/synapses"}
+    return {name: f"file://{run}/{path}" for name, path in names.items()}
+
+
+def state_of(address: str) -> ViewerState:
+    with urllib.request.urlopen(f"{address}state.json") as answer:
+        return ViewerState(json.load(answer))
+
+
+def test_only_layers_that_are_there(finished_run: Path) -> None:
+    paths = {**paths_of(finished_run), "other": "gs://bucket/layer"}
+    there = present_layers(paths)
+    assert list(there) == ["image", "cells", "synapses", "other"]
+    assert local_folders(there) == {
+        "image": finished_run / "image",
+        "cells": finished_run / "cells",
+        "synapses": finished_run / "out" / "synapses",
+    }
+
+
+def test_every_address_of_the_scene_leads_to_a_layer(
+    finished_run: Path, connections: Connections
+) -> None:
+    paths = present_layers(paths_of(finished_run)) | {"cells": "gs://bucket/cells"}
+    with LayerServer(local_folders(paths)) as server:
+        address = exhibit(
+            server,
+            paths,
+            (4.0, 4.0, 50.0),
+            Aim.at_synapse(connections, 7),
+            connections=connections,
+            contrast=(20.0, 190.0),
+        )
+        state = state_of(address)
+        for name in ("image", "synapses"):
+            url = state.layers[name].source[0].url.removeprefix("precomputed://")
+            with urllib.request.urlopen(f"{url}/info") as answer:
+                assert json.load(answer)["scales"][0]["resolution"] == [4, 4, 50]
+        assert state.layers["cells"].source[0].url == "precomputed://gs://bucket/cells"
+        np.testing.assert_allclose(
+            state.position * np.array([4, 4, 50]), connections.position_nm(7), atol=0.01
+        )
+        assert len(state.layers["partners"].annotations) == 2
+
+
+def test_a_cell_is_selected_with_all_its_synapses(connections: Connections) -> None:
+    aim = Aim.at_cell(connections, 11)
+    assert aim.selection.pre_id == 11
+    assert list(aim.selection.syn_ids) == [BIG, 7]
+    assert aim.position_nm == connections.position_nm(BIG)
+    assert len(connections.lines(near_nm=aim.position_nm, longest=9, syn_ids=aim.syn_ids)) == 3
+
+
+@pytest.mark.parametrize("position", [(1200.0, 1500.0, 1700.0), (0.0, 0.0, 0.0), (1e7, 1e7, 1e7)])
+def test_contrast_comes_from_the_data_wherever_one_looks(
+    finished_run: Path, position: tuple[float, float, float]
+) -> None:
+    low, high = measured_contrast(open_layer(finished_run / "image"), position)
+    assert 20 <= low < 70
+    assert 190 < high <= 200
