@@ -58,6 +58,8 @@ class LayerSection(_Section):
     """Change it after an edit in place: what depends on the layer is then made again."""
     fill_missing: bool = False
     """Read chunks that are not there as zeros."""
+    grow_nm: Annotated[float, Field(ge=0)] = 0.0
+    """Cells only: grow them so far, in the plane, into what belongs to no cell."""
 
 
 def _as_layer(value: object) -> object:
@@ -135,6 +137,14 @@ class AssignSection(_Section):
     max_steps: Positive | None = None
     padding_nm: Annotated[float, Field(ge=0)] | None = None
     min_share: Annotated[float, Field(ge=0, lt=1)] | None = None
+    directions: Positive | None = None
+    pre_reach_vx: tuple[int, int, int] | None = None
+    density_reach_vx: tuple[int, int] | None = None
+    pre_reach_nm: Annotated[float, Field(gt=0)] | None = None
+    density_reach_nm: Annotated[float, Field(gt=0)] | None = None
+    lost_limit: Annotated[float, Field(ge=0, le=1)] | None = None
+    near_cut_sigmas: Annotated[float, Field(ge=0)] | None = None
+    max_box_voxels: Positive | None = None
     block: BlockShape | None = None
 
     _OWN: ClassVar[frozenset[str]] = frozenset({"preset", "block"})

@@ -52,11 +52,18 @@ def phantom(
     print(f"{synapses} synapses in {spec.bounds}, written to {output}")
 
 
-def write_phantom(spec: PhantomSpec, output: Path) -> int:
+def write_phantom(spec: PhantomSpec, output: Path, *, overwrite: bool = False) -> int:
     """Render a phantom block by block.
 
     Writes the layers ``image`` and ``cells``, and in ``truth`` the layers ``objects`` and
     ``probability`` (that of an oracle), ``synapses.csv`` and ``partners.csv``.
+
+    Parameters
+    ----------
+    spec : PhantomSpec
+    output : Path
+    overwrite : bool
+        Go on where the same phantom was begun.
 
     Returns
     -------
@@ -71,7 +78,7 @@ def write_phantom(spec: PhantomSpec, output: Path) -> int:
     from cnapse.phantom import Phantom
     from cnapse.volumes.writer import create_layer
 
-    if (output / "image").exists():
+    if (output / "image").exists() and not overwrite:
         raise LayerExistsError(f"{output} has a layer `image` already: choose another folder")
     made = Phantom(spec)
     layers: dict[str, tuple[Kind, str, Path]] = {
@@ -81,7 +88,14 @@ def write_phantom(spec: PhantomSpec, output: Path) -> int:
         "probability": ("image", "uint8", output / "truth/probability"),
     }
     writers = {
-        name: create_layer(path, kind=kind, dtype=dtype, bounds=spec.bounds, chunk_size=_CHUNK)
+        name: create_layer(
+            path,
+            kind=kind,
+            dtype=dtype,
+            bounds=spec.bounds,
+            chunk_size=_CHUNK,
+            exist_ok=overwrite,
+        )
         for name, (kind, dtype, path) in layers.items()
     }
     for block in tqdm(Grid(spec.bounds, _BLOCK), desc="phantom  ", unit="block"):

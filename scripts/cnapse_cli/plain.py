@@ -29,6 +29,14 @@ ResolutionOption = Annotated[
     tuple[float, float, float] | None,
     typer.Option(help="Voxel size X Y Z in nm; demanded where the file does not tell."),
 ]
+Grow = Annotated[
+    float,
+    typer.Option(
+        help="Grow cells so far (nm), in the plane, into what belongs to no cell: for "
+        "segmentations that leave out wide membranes, or the synapses.",
+        min=0,
+    ),
+]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Table to write: .csv or .parquet.")]
 
 # The columns of the seed's own info table come first.
@@ -40,6 +48,7 @@ def measure(
     cells: Cells,
     output: Output,
     resolution: ResolutionOption = None,
+    grow_nm: Grow = 0.0,
     probability: Annotated[
         str | None, typer.Option(help="Probability map, for mean and maximum of each object.")
     ] = None,
@@ -49,7 +58,7 @@ def measure(
 
     _check_table_name(output)
     labels, box = _read(synapses, resolution)
-    under = _read_same(cells, resolution, box, synapses)
+    under = _grown(_read_same(cells, resolution, box, synapses), grow_nm, box)
     chance = _read_same(probability, resolution, box, synapses) if probability else None
     table = measure_arrays(labels, under, box, chance)
     ordered = [*_INFO_FIRST, *(name for name in table if name not in _INFO_FIRST)]
@@ -66,6 +75,7 @@ def partners(
     ],
     output: Output,
     resolution: ResolutionOption = None,
+    grow_nm: Grow = 0.0,
     names: Annotated[str, typer.Option(help="CSV of segment id and name.")] = "",
     preset: Annotated[str, typer.Option(help="Published parameters: cnapse or witvliet.")] = (
         "cnapse"
@@ -85,7 +95,7 @@ def partners(
     parameters = parameters_of(preset, seed=seed, **overrides)
     given = read_table(info, columns=["syn_id", "pre_id", "size"])
     labels, box = _read(synapses, resolution)
-    under = _read_same(cells, resolution, box, synapses)
+    under = _grown(_read_same(cells, resolution, box, synapses), grow_nm, box)
     table = _located(given, labels, under, box, info)
     rows, per_synapse = assign_many(labels, under, box, table, parameters)
     _write(_full_rows(rows, table, per_synapse, known), output, PARTNERS)
@@ -147,6 +157,12 @@ def _read_same(
             "give two volumes of the same voxels"
         )
     return array
+
+
+def _grown(cells: Array, grow_nm: float, box: Box) -> Array:
+    from cnapse.volumes.grow import grown_labels
+
+    return grown_labels(cells, grow_nm, box.resolution) if grow_nm else cells
 
 
 def _check_table_name(output: Path) -> None:

@@ -55,10 +55,10 @@ def execute(run: Run, index: int) -> Mapping[str, object]:
     """Assign the synapses of one block."""
     table = _synapses_of(run, index)
     how = parameters(run)
-    synapses, cells = run.layer("synapses"), run.layer("cells")
+    synapses, bounds = run.layer("synapses"), run.layer("cells").bounds
     found = [
-        assign_many(synapses.read(box), cells.read(box), box, rows, how, bounds=cells.bounds)
-        for rows, box in _batches(table, run.frame, cells.bounds, how)
+        assign_many(synapses.read(box), run.read_cells(box), box, rows, how, bounds=bounds)
+        for rows, box in _batches(table, run.frame, bounds, how)
     ]
     if found:
         partners = pd.concat([rows for rows, _ in found], ignore_index=True)

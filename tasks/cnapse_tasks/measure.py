@@ -52,7 +52,7 @@ def execute(run: Run, index: int) -> Mapping[str, object]:
     synapses = run.layer("synapses").read(box)
     if not synapses.any():
         return {"objects": 0}
-    cells = run.layer("cells").read(box)
+    cells = run.read_cells(box)
     probability = run.layer("probability").read(box) if has_probability(run) else None
     measures = measure_block(synapses, cells, probability, box, run.frame)
     store = run.data("measure")

@@ -6,12 +6,17 @@ A run is rebuilt from its configuration on each worker; nothing here is written.
 from __future__ import annotations
 
 import functools
+import hashlib
 from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import numpy.typing as npt
 
 from cnapse.config import Config, LayerSection
 from cnapse.errors import BoundsError, ConfigError
 from cnapse.geometry import Box, Grid, Triple, format_resolution
 from cnapse.store import Store, canonical_json
+from cnapse.volumes.grow import grown_labels, reach_of
 from cnapse.volumes.reader import Layer, open_layer
 from cnapse.volumes.writer import LayerWriter, create_layer, open_writer
 
@@ -81,6 +86,16 @@ class Run:
                 fill_missing=bool(section and section.fill_missing),
             )
         return self._layers[name]
+
+    def read_cells(self, box: Box) -> npt.NDArray[np.uint64]:
+        """Cells over a box at the working resolution, grown if the configuration says so."""
+        layer = self.layer("cells")
+        section = self.config.layers.cells
+        if section is None or section.grow_nm == 0:
+            return layer.read(box)
+        wide = box.grown(reach_of(section.grow_nm, box.resolution))
+        grown = grown_labels(layer.read(wide), section.grow_nm, box.resolution)
+        return np.asfortranarray(grown[box.slices(wide)])
 
     def create_output(self, name: Literal["probability", "synapses"]) -> None:
         """Create the layer that a stage writes: full bounds and chunks of the input."""
@@ -194,18 +209,15 @@ class Run:
         return ((self.frame.voxels - 1) >> PART_BITS) + 1
 
     def layer_identity(self, name: LayerName) -> dict[str, object]:
-        """What a record keeps of an input layer: where it is and what its info says."""
-        from cnapse.volumes.writer import layer_digest
-
+        """What a record keeps of an input layer: where it is, and how the scale read is stored."""
         section = self.given(name)
         if section is None:
             return {}
-        return {
-            "path": section.path,
-            "info": layer_digest(section.path),
-            "version": section.version,
-            "fill_missing": section.fill_missing,
-        }
+        # Not the whole info: meshes and mips may be added to a layer without touching its voxels.
+        layer = self.layer(name)
+        stored = {"scale": layer.info["scales"][layer.mip], "data_type": layer.info["data_type"]}
+        digest = hashlib.sha256(canonical_json(stored)).hexdigest()
+        return {**section.model_dump(), "info": digest}
 
     def check_overlap(self) -> None:
         """Check that the layers cover the same tissue.

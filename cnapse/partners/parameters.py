@@ -1,0 +1,166 @@
+"""How partners are assigned: the two published sets of parameters, and any change to them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, Self
+
+from cnapse.errors import ConfigError
+from cnapse.geometry import Box, Triple, triple
+from cnapse.partners.emitters import EmitterRule, RuleName
+from cnapse.partners.montecarlo import Walk, check_step
+
+__all__ = ["PRESETS", "AssignParameters", "Preset", "parameters_of"]
+
+Preset = Literal["cnapse", "witvliet"]
+
+
+@dataclass(frozen=True, slots=True)
+class AssignParameters:
+    """Everything that assignment depends on, apart from the data.
+
+    Parameters
+    ----------
+    rule
+        Which voxels emit: ``near`` or ``extracellular``; see :mod:`cnapse.partners.emitters`.
+    padding_nm
+        How far the cutout reaches beyond the synapse's bounding box.
+    pre_reach_vx : (x, y, z), optional
+        Half axes of the ball around the presynaptic cell; default: the rule's published ones.
+    density_reach_vx : (down, up), optional
+        How far the footprint reaches from the density, in both axes of the plane; default likewise.
+    pre_reach_nm, density_reach_nm : float, optional
+        The same reaches in nm; they go before those in voxels.
+    particles, step_nm, directions, max_steps
+        The random walks; see :mod:`cnapse.partners.montecarlo`.
+    min_share
+        A cell with at most this share of all the transmitter is no partner. 0 keeps every cell.
+    lost_limit
+        A larger lost share is flagged.
+    near_cut_sigmas
+        A share that is at most so many standard errors of the count from `min_share` is flagged.
+    max_box_voxels
+        A synapse with a larger cutout is flagged, and no partners are looked for.
+    seed
+        Of the random walks.
+
+    Raises
+    ------
+    ConfigError
+        For a value that cannot be.
+    """
+
+    rule: RuleName = "near"
+    padding_nm: float = 100.0
+    pre_reach_vx: Triple | None = None
+    density_reach_vx: tuple[int, int] | None = None
+    pre_reach_nm: float | None = None
+    density_reach_nm: float | None = None
+    particles: int = 1000
+    step_nm: float = 4.0
+    directions: int = 10_000
+    max_steps: int = 10_000
+    min_share: float = 0.01
+    lost_limit: float = 0.5
+    near_cut_sigmas: float = 2.0
+    max_box_voxels: int = 1 << 24
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("particles", "directions", "max_steps", "max_box_voxels"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} = {getattr(self, name)}: must be at least 1")
+        for name in ("padding_nm", "near_cut_sigmas", "seed"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigError(f"{name} = {getattr(self, name)}: must not be negative")
+        for name in ("step_nm", "pre_reach_nm", "density_reach_nm"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise ConfigError(f"{name} = {value}: must be a length above 0, in nm")
+        if not 0 <= self.min_share < 1:
+            raise ConfigError(f"min_share = {self.min_share}: must be at least 0 and below 1")
+        EmitterRule.published(
+            self.rule, pre_reach_vx=self.pre_reach_vx, density_reach_vx=self.density_reach_vx
+        )
+
+    @classmethod
+    def cnapse(cls, **changes: Any) -> Self:
+        """Parameters of Cnapse (J. A. Bae, *C. elegans* dauer), with single changes."""
+        return cls(**changes)
+
+    @classmethod
+    def witvliet(cls, **changes: Any) -> Self:
+        """Parameters of Witvliet et al. 2021, with single changes.
+
+        The padding of 1 um makes cutouts of some 20 million voxels at 4 x 4 x 30 nm.
+        """
+        own: dict[str, Any] = {
+            "rule": "extracellular",
+            "padding_nm": 1000.0,
+            "min_share": 0.0,
+            "max_box_voxels": 1 << 26,
+        }
+        return cls(**{**own, **changes})
+
+    @property
+    def walk(self) -> Walk:
+        """The part that the random walks need."""
+        return Walk(self.particles, self.step_nm, self.directions, self.max_steps)
+
+    def emitter_rule(self, resolution: Sequence[float]) -> EmitterRule:
+        """The emitter rule with its reaches in voxels of `resolution` (nm)."""
+        published = EmitterRule.published(
+            self.rule, pre_reach_vx=self.pre_reach_vx, density_reach_vx=self.density_reach_vx
+        )
+        return published.in_nm(
+            resolution, pre_reach_nm=self.pre_reach_nm, density_reach_nm=self.density_reach_nm
+        )
+
+    def check(self, resolution: Sequence[float]) -> None:
+        """Refuse parameters that cannot be used at this voxel size (nm).
+
+        Raises
+        ------
+        ConfigError
+        """
+        check_step(self.step_nm, resolution)
+        self.emitter_rule(resolution)
+
+    def padding_vx(self, resolution: Sequence[float]) -> Triple:
+        """The padding in voxels of `resolution` (nm), rounded up."""
+        # 69 / 4.6 is 15.000000000000002, which must not become 16.
+        return triple([math.ceil(self.padding_nm / h - 1e-9) for h in resolution])
+
+    def cutout(self, extent: Box, bounds: Box) -> Box:
+        """The box that is looked at around a synapse with bounding box `extent`."""
+        return extent.grown(self.padding_vx(extent.resolution)).clamped(bounds)
+
+    def too_large(self, cutout: Box) -> bool:
+        """Whether a synapse with this cutout is passed over."""
+        return cutout.voxels > self.max_box_voxels
+
+    def changed(self, **changes: Any) -> Self:
+        """A copy with some values changed."""
+        return replace(self, **changes)
+
+
+PRESETS = {"cnapse": AssignParameters.cnapse, "witvliet": AssignParameters.witvliet}
+
+
+def parameters_of(preset: str, **changes: Any) -> AssignParameters:
+    """A published set of parameters by name, with single changes.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown preset or parameter, or a value that cannot be.
+    """
+    if preset not in PRESETS:
+        raise ConfigError(f"preset {preset!r} is unknown: give {' or '.join(PRESETS)}")
+    known = [field.name for field in fields(AssignParameters)]
+    unknown = [name for name in changes if name not in known]
+    if unknown:
+        raise ConfigError(f"assign parameter {unknown[0]!r} is unknown: {', '.join(known)}")
+    return PRESETS[preset](**changes)

@@ -1,0 +1,221 @@
+"""Layers as they are stored: their info, their scales, and the voxels of a box of one scale.
+
+CloudVolume does the work; its exceptions become ours here. It is imported where it is used, since
+that takes a second.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from cnapse.errors import CnapseError, FormatError, LayerNotFoundError
+from cnapse.geometry import Box, Resolution, Triple, triple
+from cnapse.store import cloud_path, local_path
+
+if TYPE_CHECKING:
+    from cloudvolume import CloudVolume
+
+__all__ = ["Kind", "StoredLayer", "load_info"]
+
+Kind = Literal["image", "segmentation"]
+Array = npt.NDArray[Any]
+
+_MESSAGE_LENGTH = 300
+# What codecs raise on bytes that are not theirs; the rest is disk or network.
+_DAMAGE = (ValueError, IndexError, RuntimeError, EOFError, zlib.error, gzip.BadGzipFile)
+# CloudVolume paints its messages.
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@dataclass(slots=True)
+class StoredLayer:
+    """A layer as stored: its info, and a CloudVolume for each mip that was asked for.
+
+    Parameters
+    ----------
+    path : str
+        With its protocol.
+    info : dict
+        As `load_info` gives it.
+    fill_missing : bool
+        Whether missing chunks stand for 0.
+    channel : int
+        The one that is read.
+    cache_bytes : int
+        Memory for decoded chunks, per mip.
+    """
+
+    path: str
+    info: dict[str, Any]
+    fill_missing: bool
+    channel: int
+    cache_bytes: int
+    volumes: dict[int, CloudVolume] = field(default_factory=dict)
+
+    def resolution(self, mip: int) -> Resolution:
+        """Voxel size of a mip in nm."""
+        x, y, z = (float(v) for v in self.info["scales"][mip]["resolution"])
+        return x, y, z
+
+    @property
+    def resolutions(self) -> list[Resolution]:
+        """Voxel size in nm of every mip."""
+        return [self.resolution(mip) for mip in range(len(self.info["scales"]))]
+
+    def bounds(self, mip: int) -> Box:
+        """All voxels of a mip: each has its own offset."""
+        scale = self.info["scales"][mip]
+        start = scale.get("voxel_offset", (0, 0, 0))
+        return Box.from_shape(scale["size"], self.resolution(mip), start)
+
+    def chunk_size(self, mip: int) -> Triple:
+        """Storage chunk of a mip."""
+        return triple(self.info["scales"][mip]["chunk_sizes"][0])
+
+    def volume(self, mip: int) -> CloudVolume:
+        """The CloudVolume of a mip: one opened at another mip checks against the wrong bounds."""
+        if mip not in self.volumes:
+            from cloudvolume import CloudVolume
+
+            self.volumes[mip] = CloudVolume(
+                self.path,
+                mip=mip,
+                provenance={},
+                progress=False,
+                fill_missing=self.fill_missing,
+                lru_bytes=self.cache_bytes,
+                lru_encoding="raw",
+            )
+        return self.volumes[mip]
+
+    def download(self, mip: int, box: Box) -> Array:
+        """The voxels, shape (x, y, z), of a box inside the bounds of a mip.
+
+        Raises
+        ------
+        LayerNotFoundError
+            If a chunk is missing, or cannot be fetched.
+        FormatError
+            If a chunk is damaged.
+        """
+        from cloudvolume.lib import Bbox
+
+        try:
+            cutout = self.volume(mip).download(Bbox(box.start, box.stop))
+        except MemoryError:
+            raise
+        except Exception as error:
+            # Codecs and the clients of buckets raise whatever they like.
+            raise self._reading_error(error, mip, box) from error
+        return np.asarray(cutout)[..., self.channel]
+
+    def _reading_error(self, error: Exception, mip: int, box: Box) -> CnapseError:
+        from cloudfiles.exceptions import DecompressionError
+        from cloudvolume.exceptions import DecodingError, EmptyFileException, EmptyVolumeException
+
+        if isinstance(error, (EmptyVolumeException, EmptyFileException)):
+            return LayerNotFoundError(
+                f"{self.path}: chunk {_chunk_of(error, box)} is missing: copy the layer again, or "
+                "open it with fill_missing if missing chunks stand for 0"
+            )
+        local = local_path(self.path) is not None and not isinstance(error, OSError)
+        if local or isinstance(error, (*_DAMAGE, DecodingError, DecompressionError)):
+            encoding = self.info["scales"][mip]["encoding"]
+            return FormatError(
+                f"{self.path}: a chunk in {box} is damaged or not {encoding}, copy the layer "
+                f"again: {_one_line(error)}"
+            )
+        return LayerNotFoundError(
+            f"{self.path}: cannot read {box}: {type(error).__name__}: {_one_line(error)}"
+        )
+
+
+def load_info(path: str | Path) -> dict[str, Any]:
+    """The ``info`` of a layer, checked to describe a volume.
+
+    Raises
+    ------
+    LayerNotFoundError
+        If there is no layer.
+    FormatError
+        If its info is damaged or describes something else than a volume.
+    """
+    text = cloud_path(path)
+    local = local_path(text)
+    if local is not None:
+        _check_local(local)
+    from cloudvolume import CloudVolume
+
+    try:
+        info: dict[str, Any] = CloudVolume(text, progress=False, provenance={}).info
+    except FileNotFoundError as error:
+        raise LayerNotFoundError(f"{text}: no such layer") from error
+    except Exception as error:
+        # Whatever the network, the credentials or the JSON were up to.
+        raise _opening_error(text, error) from error
+    return _checked_info(text, info)
+
+
+def _opening_error(path: str, error: Exception) -> LayerNotFoundError | FormatError:
+    from cloudvolume.exceptions import InfoUnavailableError, UnsupportedProtocolError
+
+    if isinstance(error, InfoUnavailableError):
+        return LayerNotFoundError(
+            f"{path}: no such layer: there is no file named info; check the path"
+        )
+    if isinstance(error, UnsupportedProtocolError):
+        return LayerNotFoundError(
+            f"{path}: unknown kind of path: give a folder, gs://, s3://, https:// or file://"
+        )
+    if isinstance(error, (ValueError, KeyError, IndexError, TypeError)):
+        return FormatError(f"{path}: its info does not describe a volume: {_one_line(error)}")
+    return LayerNotFoundError(
+        f"{path} cannot be opened: {type(error).__name__}: {_one_line(error)}; check the path, the "
+        "network and your credentials"
+    )
+
+
+def _check_local(folder: Path) -> None:
+    """Say what is wrong with a path on disk, better than a missing info can."""
+    if (folder / "info").is_file():
+        return
+    if folder.is_file():
+        raise FormatError(
+            f"{folder} is a file, not a layer: a layer is a folder with a file named info; "
+            "bring image stacks in with `cnapse ingest`"
+        )
+    if not folder.is_dir():
+        raise LayerNotFoundError(f"{folder}: no such layer: there is no such folder")
+    inside = sorted(p.parent.name for p in folder.glob("*/info"))
+    hint = f"did you mean {folder / inside[0]}?" if inside else "give the folder that has one"
+    raise LayerNotFoundError(f"{folder} is a folder without a file named info, so no layer: {hint}")
+
+
+def _checked_info(path: str, info: dict[str, Any]) -> dict[str, Any]:
+    if info.get("type") not in ("image", "segmentation") or not info.get("scales"):
+        raise FormatError(
+            f"{path}: its info describes no volume (type {info.get('type')!r}): "
+            "an image or a segmentation is needed"
+        )
+    if any(min(scale["size"]) < 1 for scale in info["scales"][:1]):
+        raise FormatError(
+            f"{path} is empty: its info says a size of {info['scales'][0]['size']} voxels"
+        )
+    return info
+
+
+def _chunk_of(error: Exception, box: Box) -> str:
+    """The chunk that CloudVolume missed; some of its paths give the box instead."""
+    return str(error.args[0]) if error.args else str(box)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(_COLOUR.sub("", str(error)).split())[:_MESSAGE_LENGTH]
