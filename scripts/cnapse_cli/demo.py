@@ -40,6 +40,7 @@ def demo(
     ] = None,
 ) -> None:
     """Make synthetic tissue, find its synapses and partners, compare with the truth."""
+    from cnapse.config import load_config
     from cnapse.phantom import PhantomSpec
     from cnapse.tables import read_table
     from cnapse_cli import evaluate, picture, run
@@ -59,7 +60,7 @@ def demo(
         write_phantom(PhantomSpec(shape=shape, seed=seed), output / "tissue", overwrite=True)
     config_file.write_text(_CONFIG.format(file=config_file))
     print(f"2. cnapse run {config_file}")
-    config = run.load_config(config_file)
+    config = load_config(config_file)
     run.run(config_file, workers=workers)
     table = read_table(f"{config.output}/tables/partners")
     print(f"\n3. The synapse table: {len(table)} rows, {output}/run/partners.csv")

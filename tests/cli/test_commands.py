@@ -1,0 +1,245 @@
+"""The command as a user meets it: what it prints, what it leaves, how it fails."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+
+from cnapse.tables import read_table
+from cnapse.volumes.reader import open_layer
+from cnapse_cli import main as cli
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def cnapse(monkeypatch, capsys):
+    """Call the command in this process; its exit code, output and error line."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["cnapse", *map(str, arguments)])
+        monkeypatch.delenv("CNAPSE_DEBUG", raising=False)
+        with pytest.raises(SystemExit) as exit_:
+            cli.main()
+        out, err = capsys.readouterr()
+        code = exit_.value.code
+        if isinstance(code, str):
+            return 1, out, code
+        return int(code or 0), out, err
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def finished(tissue, tmp_path_factory):
+    """A finished run's configuration file."""
+    folder = tmp_path_factory.mktemp("run")
+    file = folder / "cnapse.toml"
+    file.write_text(
+        f'output = "out"\nresolution = [4, 4, 50]\n[layers]\n'
+        f'probability = "{tissue.folder}/probability"\ncells = "{tissue.folder}/cells"\n'
+        "[label]\nmin_voxels = 5\n"
+    )
+    command = [sys.executable, "-m", "cnapse_cli", "run", str(file), "--workers", "1"]
+    path = ":".join(str(ROOT / name) for name in ("", "tasks", "scripts"))
+    done = subprocess.run(
+        command, env={"PYTHONPATH": path}, capture_output=True, text=True, check=True, timeout=200
+    )
+    for stage in ("label", "stitch", "relabel", "measure", "tabulate", "assign", "gather"):
+        assert stage in done.stderr
+    return file
+
+
+@pytest.fixture(scope="session")
+def files(finished, tissue, tmp_path_factory):
+    """The run's synapses and cells as plain TIFFs, z, y, x."""
+    folder = tmp_path_factory.mktemp("files")
+    synapses = open_layer(finished.parent / "out/synapses", mip=0).read(tissue.box)
+    for name, array in (("syn", synapses), ("cells", tissue.cells)):
+        # Ids beyond 32 bits are fine for TIFF, but not for every tool that writes them.
+        tifffile.imwrite(folder / f"{name}.tif", array.T.astype(np.uint32))
+    return folder
+
+
+def test_the_two_steps_of_the_seed_on_plain_files(cnapse, files, finished, tissue, tmp_path):
+    layers = ["--synapses", files / "syn.tif", "--cells", files / "cells.tif"]
+    resolution = ["--resolution", 4, 4, 50]
+    code, out, err = cnapse("measure", *layers, *resolution, "-o", tmp_path / "info.csv")
+    assert code == 0, err
+    info = read_table(tmp_path / "info.csv")
+    assert list(info)[:6] == ["syn_id", "pre_id", "size", "x_pos", "y_pos", "z_pos"]
+    run = read_table(finished.parent / "out/synapses.csv")
+    assert f"{len(run)} synapses written" in out
+    for name in ("pre_id", "size", "voxels", "sections", "pre_fraction"):
+        np.testing.assert_array_equal(info[name], run[name])
+    # Plain files begin at voxel 0.
+    np.testing.assert_allclose(info["x_pos"] + 4 * tissue.box.start[0], run["x_pos"])
+
+    code, out, err = cnapse(
+        "partners", *layers, *resolution, "--info", tmp_path / "info.csv", "-o", tmp_path / "t.csv"
+    )
+    assert code == 0, err
+    table, expected = (
+        read_table(tmp_path / "t.csv"),
+        read_table(finished.parent / "out/partners.csv"),
+    )
+    same = ["syn_id", "pre_id", "post_id", "size", "share", "raw_share", "lost", "n_partners"]
+    pd.testing.assert_frame_equal(table[same], expected[same])
+
+
+def test_the_table_of_the_seed_will_do(cnapse, files, tmp_path) -> None:
+    """Only syn_id, pre_id and size; a presynaptic cell that somebody corrected is taken."""
+    layers = ["--synapses", files / "syn.tif", "--cells", files / "cells.tif"]
+    cnapse("measure", *layers, "--resolution", 4, 4, 50, "-o", tmp_path / "info.csv")
+    info = read_table(tmp_path / "info.csv")[["syn_id", "pre_id", "size"]][2:5]
+    info.loc[3, "pre_id"] = 0
+    info["size"] = 1000.0
+    info.to_csv(tmp_path / "short.csv", index=False)
+    code, _, err = cnapse(
+        "partners", *layers, "--resolution", 4, 4, 50, "--info", tmp_path / "short.csv",
+        "-o", tmp_path / "t.csv",
+    )  # fmt: skip
+    assert code == 0, err
+    table = read_table(tmp_path / "t.csv")
+    assert set(table["syn_id"]) <= set(info["syn_id"].drop(3))
+    np.testing.assert_allclose(table.groupby("syn_id")["size"].sum(), 1000)
+
+
+def test_a_second_run_and_the_status(cnapse, finished) -> None:
+    code, _, err = cnapse("run", finished)
+    assert code == 0, err
+    code, out, _ = cnapse("status", finished)
+    assert code == 0
+    rows = [line.split() for line in out.splitlines()]
+    assert [row[0] for row in rows][:2] == ["label", "stitch"]
+    assert all(row[1] == row[3] for row in rows)
+
+
+def test_a_dry_run_prints_and_does_nothing(cnapse, finished, tmp_path) -> None:
+    file = tmp_path / "cnapse.toml"
+    file.write_text(finished.read_text())
+    code, out, err = cnapse("run", file, "--dry-run", "--to", "assign")
+    assert code == 0, err
+    lines = out.splitlines()
+    assert lines[0].split() == ["stage", "tasks", "Mvoxels", "MB", "read", "MB", "written"]
+    assert [line.split()[0] for line in lines[1:]] == [
+        "label", "stitch", "relabel", "measure", "tabulate", "assign",
+    ]  # fmt: skip
+    assert not (tmp_path / "out").exists()
+
+
+def test_bounds_of_the_command_line(cnapse, finished, tmp_path) -> None:
+    file = tmp_path / "cnapse.toml"
+    file.write_text(finished.read_text())
+    code, _, err = cnapse("run", file, "--bounds", 1030, -20, 9, 1111, 33, 21, "--workers", 1)
+    assert code == 0, err
+    found = read_table(tmp_path / "out/synapses.csv")
+    assert 0 < len(found) < len(read_table(finished.parent / "out/synapses.csv"))
+    assert (found["start_x"] >= 1030).all()
+    assert (found["stop_z"] <= 21).all()
+    code, _, err = cnapse("run", file, "--workers", 1)
+    assert code == 1
+    assert "label.bounds: [[1030, -20, 9], [1111, 33, 21]] -> " in err
+    code, _, err = cnapse("run", file, "--bounds", 9, 9, 9, 5, 5, 5)
+    assert "--bounds: start (9, 9, 9) must be below stop (5, 5, 5)" in err
+
+
+def test_evaluation_against_itself_is_perfect(cnapse, finished, tmp_path) -> None:
+    out = finished.parent / "out"
+    report = tmp_path / "scores.json"
+    code, text, err = cnapse(
+        "evaluate", finished, "--objects", out / "synapses", "--synapses", out / "synapses.csv",
+        "--partners", out / "partners.csv", "--json", report,
+    )  # fmt: skip
+    assert code == 0, err
+    assert "presynaptic cell" in text
+    scores = json.loads(report.read_text())
+    assert scores["objects"]["f1"] == scores["partners"]["f1"] == 1
+    code, text, _ = cnapse("evaluate", finished, "--synapses", out / "synapses.csv")
+    assert code == 0
+    code, _, err = cnapse("evaluate", finished)
+    assert "nothing to compare with: give --truth, --objects or --synapses" in err
+
+
+def test_a_worker_works_off_a_queue(cnapse, tissue, tmp_path) -> None:
+    """A driver that only fills the queue, and a worker that only works."""
+    file = tmp_path / "cnapse.toml"
+    file.write_text(
+        f'output = "out"\nresolution = [4, 4, 50]\n[layers]\n'
+        f'probability = "{tissue.folder}/probability"\n'
+    )
+    queue = f"fq://{tmp_path}/queue"
+    path = ":".join(str(ROOT / name) for name in ("", "tasks", "scripts"))
+    driver = subprocess.Popen(
+        [sys.executable, "-m", "cnapse_cli", "run", str(file), "--queue", queue],
+        env={"PYTHONPATH": path}, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        code, out, err = cnapse("worker", queue, "--idle", 8)
+        assert code == 0, err
+        assert driver.wait(30) == 0
+    finally:
+        driver.kill()
+        driver.wait()
+    assert int(out.split()[0]) >= 3
+    assert (tmp_path / "out/synapses/info").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "none.toml"], "none.toml: no such configuration file"),
+        (["worker", "nowhere"], "'nowhere' is no queue: give fq://FOLDER or sqs://NAME"),
+        (
+            ["measure", "--synapses", "{syn}", "--cells", "{cells}", "-o", "t.csv"],
+            "--resolution",
+        ),
+        (
+            ["measure", "--synapses", "{syn}", "--cells", "{cells}", "--resolution", "4", "4", "50",
+             "-o", "t.xlsx"],
+            "a table is written as .csv or .parquet",
+        ),
+        (
+            ["measure", "--synapses", "{syn}", "--cells", "{cells}", "--resolution", "4", "4", "50",
+             "-o", "no/where/t.csv"],
+            "there is no folder",
+        ),
+        (
+            ["measure", "--synapses", "{syn}", "--cells", "none.tif", "--resolution", "4", "4",
+             "50", "-o", "t.csv"],
+            "none.tif",
+        ),
+        (
+            ["partners", "--synapses", "{syn}", "--cells", "{cells}", "--resolution", "9", "9",
+             "2", "--info", "{info}", "-o", "t.csv"],
+            "step",
+        ),
+    ],
+)  # fmt: skip
+def test_mistakes_are_one_line(cnapse, files, tmp_path, monkeypatch, arguments, message) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "info.csv").write_text("syn_id,pre_id,size\n")
+    known = {"syn": files / "syn.tif", "cells": files / "cells.tif", "info": "info.csv"}
+    code, _, err = cnapse(*[str(a).format(**known) for a in arguments])
+    assert code == 1
+    assert message in err
+    assert err.startswith("cnapse: ")
+    assert "\n" not in err.strip()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["info.csv"]
+
+
+def test_debug_shows_the_traceback(cnapse) -> None:
+    with pytest.raises(FileNotFoundError):
+        cnapse("--debug", "run", "none.toml")
+
+
+def test_the_help_of_every_command_is_complete(cnapse) -> None:
+    code, out, _ = cnapse("--help")
+    assert code == 0
+    for name in ("demo", "ingest", "run", "status", "worker", "measure", "partners", "evaluate"):
+        assert f"\n  {name} " in out
