@@ -13,8 +13,10 @@ from scipy.spatial import cKDTree
 
 from cnapse.config import Config
 from cnapse.geometry import Box
+from cnapse.phantom import PhantomSpec
 from cnapse.store import Store
 from cnapse.volumes.writer import create_layer
+from cnapse_cli.phantom import write_phantom
 
 ROOT = Path(__file__).parents[1]
 
@@ -97,3 +99,12 @@ def fingerprint() -> Callable[[Config], dict[str, str]]:
         }
 
     return of
+
+
+@pytest.fixture(scope="session")
+def phantom(tmp_path_factory) -> Path:
+    """The session's phantom: layers image and cells, and the truth."""
+    folder = tmp_path_factory.mktemp("phantom") / "tissue"
+    spec = PhantomSpec((400, 384, 22), seed=77, voxel_offset=(1003, -501, 40))
+    assert write_phantom(spec, folder) >= 5
+    return folder

@@ -250,6 +250,8 @@ class _Driver:
         missing = set(indices) - ledger.done()
         if missing:
             stage.module.prepare(self.run)
+            if self.pool is not None:
+                self.pool.start()
         ledger.open(key, components, self.run.config.model_dump(mode="json"))
         self.progress.begin(stage.name, len(indices), len(indices) - len(missing))
         try:

@@ -23,7 +23,7 @@ _DEATHS_IN_A_ROW = 20
 
 
 class WorkerPool:
-    """N worker processes that poll a queue; a context manager.
+    """N worker processes that poll a queue, from `start` on; a context manager.
 
     Parameters
     ----------
@@ -44,8 +44,12 @@ class WorkerPool:
         self._deaths = 0
 
     def __enter__(self) -> Self:
-        self._processes = [self._start() for _ in range(self._count)]
         return self
+
+    def start(self) -> None:
+        """Start the processes, unless they run already."""
+        if not self._processes:
+            self._processes = [self._start() for _ in range(self._count)]
 
     def __exit__(self, *exc: object) -> None:
         for process in self._processes:
