@@ -53,7 +53,7 @@ class _Watch(threading.Thread):
 
     def begin(self, stage: str, total: int, done: int) -> None:
         self.stage, self._began = stage, time.monotonic()
-        print(f"{stage}: {total} tasks", flush=True)
+        print(f"{stage}: {total - done} of {total} tasks", flush=True)
 
     def update(self, done: int) -> None:
         self.done = done

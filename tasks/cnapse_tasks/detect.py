@@ -43,6 +43,11 @@ def prepare(run: Run) -> None:
     run.create_output("probability")
 
 
+def forget(run: Run) -> None:
+    """Take away the layer: other parameters may give it other bounds."""
+    run.output.delete_folder("probability")
+
+
 def execute(run: Run, index: int) -> Mapping[str, object]:
     """Predict one block; voxels outside of the bounds get 0."""
     from cnapse.detection.inference import detect_block, read_box

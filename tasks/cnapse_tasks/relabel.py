@@ -36,6 +36,11 @@ def prepare(run: Run) -> None:
     run.create_output("synapses")
 
 
+def forget(run: Run) -> None:
+    """Take away the layer: other parameters may give it other bounds."""
+    run.output.delete_folder("synapses")
+
+
 def execute(run: Run, index: int) -> Mapping[str, object]:
     """Write the ids of one block."""
     block = label.grid_of(run)[index]

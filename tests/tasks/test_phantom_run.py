@@ -54,11 +54,13 @@ def detected(phantom, tmp_path_factory, fingerprint):
     return config, fingerprint(config)
 
 
-def test_detection_leaves_no_trace_of_blocks_and_workers(
-    detected, phantom, tmp_path, fingerprint
+def test_detection_leaves_no_trace_of_blocks_workers_and_kills(
+    detected, phantom, tmp_path, fingerprint, kill_in
 ) -> None:
     config = config_of(phantom, tmp_path / "out", block=(256, 128, 16))
+    not_killed = kill_in({"detect": "in_a_write"})
     run_stages(config, Options(workers=2))
+    assert not_killed() == []
     assert fingerprint(config) == detected[1]
 
 

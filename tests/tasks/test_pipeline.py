@@ -1,7 +1,6 @@
 """From a probability map to tables: nothing depends on blocks, workers, order, kills or repeats."""
 
 import random
-import textwrap
 
 import numpy as np
 import pandas as pd
@@ -95,54 +94,17 @@ def test_every_task_may_run_twice_in_any_order(tissue, tmp_path, fingerprint, wh
     assert fingerprint(config) == whole[1]
 
 
-KILLER = """
-    import importlib, os, signal
-    from pathlib import Path
-
-    import cnapse.store
-
-    flags = os.environ["CNAPSE_TEST_KILL"]
-
-    def deadly(do, flag):
-        def execute(run, index):
-            if not flag.exists():
-                return do(run, index)
-            if flag.read_text() == "in_a_write":
-                put = Path.write_bytes
-                def torn(path, data):
-                    put(path, data[: len(data) // 2])
-                    die()
-                Path.write_bytes = torn
-            do(run, index)
-            die()
-        def die():
-            flag.unlink(missing_ok=True)
-            os.kill(os.getpid(), signal.SIGKILL)
-        return execute
-
-    for flag in Path(flags).iterdir():
-        module = importlib.import_module(f"cnapse_tasks.{flag.name}")
-        module.execute = deadly(module.execute, flag)
-"""
-
-
 @pytest.mark.parametrize("turn", [0, pytest.param(1, marks=pytest.mark.soak)])
 def test_a_worker_killed_in_each_stage_leaves_no_trace(
-    whole, tissue, tmp_path, fingerprint, monkeypatch, turn
+    whole, tissue, tmp_path, fingerprint, kill_in, turn
 ) -> None:
     """SIGKILL once in every stage, after the data or in the middle of a file; it goes on."""
-    flags = tmp_path / "flags"
-    flags.mkdir()
     config = tissue.config(tmp_path / "out")
     stages = [stage.name for stage in stages_of(Run(config))]
-    for number, stage in enumerate(stages):
-        when = ("in_a_write", "before_record")[(number + turn) % 2]
-        (flags / stage).write_text(when)
-    (tmp_path / "sitecustomize.py").write_text(textwrap.dedent(KILLER))
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setenv("CNAPSE_TEST_KILL", str(flags))
+    modes = ("in_a_write", "before_record")
+    not_killed = kill_in({name: modes[(n + turn) % 2] for n, name in enumerate(stages)})
     run_stages(config, Options(workers=2))
-    assert list(flags.iterdir()) == [], "not killed in these stages"
+    assert not_killed() == []
     assert len(stages) == len(STAGES)
     assert fingerprint(config) == whole[1]
 
