@@ -2,15 +2,18 @@
 
 import random
 
+import neuroglancer
 import numpy as np
 import pandas as pd
 import pytest
 
+from cnapse.errors import RunStateError
 from cnapse.partners.assign import assign_many
 from cnapse.partners.parameters import parameters_of
 from cnapse.synapses.measure import measure
 from cnapse.tables import read_table
 from cnapse.volumes.reader import open_layer
+from cnapse.volumes.writer import create_layer
 from cnapse_tasks.driver import Options, run_stages
 from cnapse_tasks.run import Run
 from cnapse_tasks.stages import stages_of
@@ -133,3 +136,66 @@ def test_a_killed_driver_is_taken_up_again(whole, tissue, tmp_path, fingerprint)
     run_stages(config, Options(workers=1))
     assert fingerprint(config) == whole[1]
     assert not (tmp_path / "out/.cnapse/queue").exists()
+
+
+def test_names_and_links(whole, tissue, tmp_path) -> None:
+    """Tables carry names, and links that open the synapse with its cells selected."""
+    known = read_table(f"{whole[0].output}/tables/partners")
+    pre = int(known["pre_id"].iloc[0])
+    (tmp_path / "names.csv").write_text(f"{pre},AVAL\n")
+    link = {
+        "image": "precomputed://https://lab.example/image",
+        "cells": "precomputed://https://lab.example/cells",
+        "synapses": "precomputed://https://lab.example/synapses",
+    }
+    config = tissue.config(
+        tmp_path / "out", block=(160, 128, 20), names=str(tmp_path / "names.csv"), link=link
+    )
+    run_stages(config, Options(workers=1))
+    partners = read_table(f"{config.output}/tables/partners")
+    same = [c for c in partners if c not in ("pre", "post", "link")]
+    pd.testing.assert_frame_equal(partners[same], known[same])
+    for cell, name in (("pre_id", "pre"), ("post_id", "post")):
+        expected = ["AVAL" if i == pre else str(i) for i in partners[cell]]
+        assert partners[name].tolist() == expected
+    state = neuroglancer.parse_url(partners["link"].iloc[0]).to_json()
+    layers = {layer["name"]: layer for layer in state["layers"]}
+    assert str(pre) in layers["cells"]["segments"]
+    assert str(partners["post_id"].iloc[0]) in layers["cells"]["segments"]
+    place = np.array(state["position"]) * (4, 4, 50)
+    np.testing.assert_allclose(place, partners[["x_pos", "y_pos", "z_pos"]].iloc[0], atol=50)
+    (tmp_path / "names.csv").write_text(f"{pre},AVAR\n")
+    with pytest.raises(RunStateError, match=r"gather\.names"):
+        run_stages(config, Options(workers=1))
+
+
+def test_a_segmentation_made_elsewhere_keeps_its_ids(whole, tissue, tmp_path) -> None:
+    """A run that starts at `measure`: other ids, the same measures."""
+    layer = open_layer(f"{whole[0].output}/synapses", mip=0)
+    ours = layer.read(layer.bounds)
+    ids = np.unique(ours)
+    theirs = np.where(ids == 0, 0, np.uint64(2**40) + np.uint64(977) * ids[::-1])
+    labels = np.asfortranarray(theirs[np.searchsorted(ids, ours)])
+    writer = create_layer(
+        tmp_path / "theirs",
+        kind="segmentation",
+        dtype="uint64",
+        bounds=tissue.box,
+        chunk_size=(32, 32, 4),
+    )
+    writer.write(labels, tissue.box)
+    layers = {
+        "synapses": f"file://{tmp_path}/theirs",
+        "cells": f"file://{tissue.folder}/cells",
+        "probability": f"file://{tissue.folder}/probability",
+    }
+    config = tissue.config(tmp_path / "out", layers=layers)
+    run_stages(config, Options(workers=1))
+    assert not (tmp_path / "out/synapses").exists()
+    found = read_table(f"{config.output}/tables/synapses")
+    assert (found["syn_id"].diff().dropna() > 0).all()
+    assert set(found["syn_id"]) == set(theirs.tolist()) - {0}
+    expected = read_table(f"{whole[0].output}/tables/synapses")
+    other = [c for c in found if c not in ("syn_id",)]
+    found, expected = (t.sort_values("first_voxel", ignore_index=True) for t in (found, expected))
+    pd.testing.assert_frame_equal(found[other], expected[other])
