@@ -33,6 +33,8 @@ bench: $(READY)  ## Timings beside other tools
 
 train: $(READY)  ## The shipped weights, as they were made (about half an hour)
 	$(BIN)/cnapse train benchmarks/train_phantom.toml
+	mkdir -p cnapse/models/phantom
+	cp build/train_phantom/model.json build/train_phantom/weights.safetensors cnapse/models/phantom/
 
 clean:  ## What make made
 	rm -rf $(VENV) demo

@@ -153,7 +153,7 @@ class ModelBundle:
         if not isinstance(network, UNet):
             raise ConfigError("the statistics of this model are frozen already")
         weights = freeze(network, sections, self.normalization, margin).state_dict()
-        halo = max(self.halo, 160)
+        halo = max(self.halo, self.receptive_field.least_halo)
         return replace(self, weights=weights, statistics="frozen", halo=halo)
 
     def half(self) -> Self:

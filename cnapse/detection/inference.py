@@ -10,10 +10,10 @@ What lies outside of the bounds is the volume mirrored at its outermost voxels. 
 handed to the network as (y, x), as images are seen; training does the same.
 
 What holds in float32 on a processor: blocks, batch and order change no byte. With frozen
-statistics, tiles also equal one run over the whole mirrored section, logits to the bit, if no level
-of a tile with its halo has 20,480 values or fewer (torch takes other kernels for those; widths from
-8 to 128 up are safe at any tile); else to 1e-4, a level of 255 at most. In bfloat16 the same batch,
-threads and processor family give the same bytes, and others differ by a level or so.
+statistics and widths that are multiples of 8, tiles also equal one run over the whole mirrored
+section, logits to the bit (seen for 8..128 and 16..256 with tiles of 16 px and more). For narrower
+layers torch takes other kernels by size, and tiles differ from the whole by a level of 255 at most.
+In bfloat16 the same batch, threads and processor family give the same bytes; others need not.
 """
 
 from __future__ import annotations

@@ -255,6 +255,11 @@ class ReceptiveField:
     after: int
     stride: int
 
+    @property
+    def least_halo(self) -> int:
+        """The smallest halo that covers what a cell sees, a multiple of the stride."""
+        return -(-max(self.before, self.after) // self.stride) * self.stride
+
 
 @lru_cache(maxsize=8)
 def receptive_field(levels: int = 5) -> ReceptiveField:
@@ -292,13 +297,11 @@ def check_halo(halo: int, tile: Sequence[int], field: ReceptiveField) -> None:
     ConfigError
         If the halo is smaller than what a cell sees, or either is off the grid of the stride.
     """
-    reach = max(field.before, field.after)
-    if halo < reach or halo % field.stride:
-        least = -(-reach // field.stride) * field.stride
+    if halo < field.least_halo or halo % field.stride:
         raise ConfigError(
             f"a halo of {halo} px does not cover what the network sees ({field.before} px before "
             f"and {field.after} px after a cell of {field.stride} px): take a multiple of "
-            f"{field.stride} from {least} on"
+            f"{field.stride} from {field.least_halo} on"
         )
     if any(n < 1 or n % field.stride for n in tile):
         raise ConfigError(

@@ -40,6 +40,7 @@ from cnapse.detection.samples import (
 )
 from cnapse.detection.settings import TrainConfig
 from cnapse.errors import CheckpointError, RunStateError
+from cnapse.synapses.components import threshold_mask
 
 __all__ = ["ModelScore", "TrainConfig", "TrainResult", "learning_rate", "loss_of", "score", "train"]
 
@@ -155,7 +156,7 @@ def score(
     """
     voxels, objects = np.zeros(3, np.int64), np.zeros(3, np.int64)
     for volume in volumes:
-        found = detect_whole(volume.image, bundle) >= max(1, round(255 * threshold))
+        found = threshold_mask(detect_whole(volume.image, bundle), threshold)
         truth = volume.labels > 0
         voxels += [np.sum(found & truth), np.sum(found & ~truth), np.sum(truth & ~found)]
         counts = match_objects(_objects(found, min_voxels), _true_objects(volume.labels)).score

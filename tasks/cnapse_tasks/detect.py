@@ -6,8 +6,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from cnapse.errors import ConfigError
+from cnapse.geometry import format_resolution
 from cnapse_tasks.run import Run
 from cnapse_tasks.stages import Cost
+
+# 4 and 4.6 nm look alike to a network; 4 and 8 nm do not.
+_OTHER_SIZE = 1.6
 
 
 def components(run: Run) -> Mapping[str, object]:
@@ -39,7 +44,19 @@ def cost(run: Run) -> Cost:
 
 
 def prepare(run: Run) -> None:
-    """Create the probability layer."""
+    """Create the probability layer.
+
+    Raises
+    ------
+    ConfigError
+        If the model was trained on voxels of quite another size.
+    """
+    trained, wanted = run.model.resolution, run.config.resolution
+    if any(max(a / b, b / a) > _OTHER_SIZE for a, b in zip(trained, wanted, strict=True)):
+        raise ConfigError(
+            f"model {run.config.detect.model} was trained at {format_resolution(trained)}, the run "
+            f"works at {format_resolution(wanted)}: set resolution to a scale near the model's"
+        )
     run.create_output("probability")
 
 
