@@ -5,24 +5,14 @@ Relative paths count from the folder of the file. Every mistake is one line that
 
 from __future__ import annotations
 
-import difflib
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from cnapse.errors import ConfigError, LayerNotFoundError
 from cnapse.geometry import Box, Resolution, Triple
 from cnapse.store import cloud_path
+from cnapse.toml import Section, TomlFile, read_toml
 
 __all__ = [
     "AssignSection",
@@ -37,7 +27,6 @@ __all__ = [
     "PyramidSection",
     "TasksSection",
     "load_config",
-    "validation_message",
 ]
 
 Positive = Annotated[int, Field(ge=1)]
@@ -46,11 +35,7 @@ BlockShape = tuple[Positive, Positive, Positive]
 _SMALLEST_CREDIBLE_NM = 0.05
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
-
-
-class LayerSection(_Section):
+class LayerSection(Section):
     """One layer: its path, and what is known of it."""
 
     path: str
@@ -69,7 +54,7 @@ def _as_layer(value: object) -> object:
 Layer = Annotated[LayerSection, BeforeValidator(_as_layer)]
 
 
-class LayersSection(_Section):
+class LayersSection(Section):
     """Layers made elsewhere; a run starts from the latest of them in the order of the stages."""
 
     image: Layer | None = None
@@ -80,7 +65,7 @@ class LayersSection(_Section):
     """A synapse segmentation: the run starts at ``measure``."""
 
 
-class BoundsSection(_Section):
+class BoundsSection(Section):
     """The voxels that count, at the working resolution; all others have probability 0."""
 
     start: Triple
@@ -93,7 +78,7 @@ class BoundsSection(_Section):
         return self
 
 
-class DetectSection(_Section):
+class DetectSection(Section):
     """From image to probability."""
 
     model: str = ""
@@ -106,7 +91,7 @@ class DetectSection(_Section):
     batch: Positive = 1
 
 
-class LabelSection(_Section):
+class LabelSection(Section):
     """From probability to objects."""
 
     threshold: Annotated[float, Field(gt=0, le=1)] = 0.5
@@ -119,7 +104,7 @@ class LabelSection(_Section):
     block: BlockShape | None = None
 
 
-class MeasureSection(_Section):
+class MeasureSection(Section):
     """Size, place and presynaptic cell of each object."""
 
     weak_presynaptic: Annotated[float, Field(ge=0, le=1)] = 0.6
@@ -127,7 +112,7 @@ class MeasureSection(_Section):
     block: BlockShape | None = None
 
 
-class AssignSection(_Section):
+class AssignSection(Section):
     """Partner assignment: a published set of parameters, and what differs from it."""
 
     preset: Literal["cnapse", "witvliet"] = "cnapse"
@@ -155,13 +140,13 @@ class AssignSection(_Section):
         return {name: value for name, value in given.items() if name not in self._OWN}
 
 
-class PyramidSection(_Section):
+class PyramidSection(Section):
     """Coarser scales of the layers that a run makes."""
 
     levels: Annotated[int, Field(ge=0, le=12)] = 3
 
 
-class LinkSection(_Section):
+class LinkSection(Section):
     """Public addresses, so that every row can link to Neuroglancer."""
 
     viewer: str = "https://neuroglancer-demo.appspot.com"
@@ -170,14 +155,14 @@ class LinkSection(_Section):
     synapses: str = ""
 
 
-class TasksSection(_Section):
+class TasksSection(Section):
     """How tasks are tried."""
 
     tries: Positive = 3
     lease_seconds: Annotated[int, Field(ge=10)] = 60
 
 
-class Config(_Section):
+class Config(TomlFile):
     """A whole ``cnapse.toml``."""
 
     output: str
@@ -231,20 +216,6 @@ class Config(_Section):
             return None
         return Box(self.bounds.start, self.bounds.stop, self.resolution)
 
-    @classmethod
-    def from_dict(cls, values: dict[str, Any], where: str = "cnapse.toml") -> Self:
-        """Validate the content of a configuration file.
-
-        Raises
-        ------
-        ConfigError
-            One line that names the key, what was found and what was expected.
-        """
-        try:
-            return cls.model_validate(values)
-        except ValidationError as error:
-            raise ConfigError(f"{where}: {validation_message(error, cls)}") from error
-
 
 def load_config(path: str | Path) -> Config:
     """Read and validate a ``cnapse.toml``; its relative paths become absolute.
@@ -256,53 +227,8 @@ def load_config(path: str | Path) -> Config:
     ConfigError
         If it is not TOML, or a key is unknown, missing or wrong.
     """
-    path = Path(path)
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise LayerNotFoundError(f"{path}: no such configuration file") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}") from error
-    config = Config.from_dict(values, str(path))
-    return _rooted(config, path.absolute().parent)
-
-
-def validation_message(error: ValidationError, model: type[BaseModel]) -> str:
-    """The first mistake of a pydantic error as one line: key, what was found, the way out."""
-    first = error.errors()[0]
-    place = [str(part) for part in first["loc"] if not str(part).startswith("function-")]
-    key = ".".join(place) or "the file"
-    if first["type"] == "extra_forbidden":
-        known = _known_keys(model, place[:-1])
-        close = difflib.get_close_matches(place[-1], known, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(known)}"
-        return f"unknown key {key!r}; {hint}"
-    if first["type"] == "missing":
-        return f"key {key!r} is missing"
-    if first["type"] == "value_error":
-        reason = str(first["ctx"]["error"])
-        return reason if not place else f"{key}: {reason}"
-    text = first["msg"][0].lower() + first["msg"][1:]
-    return f"{key} = {first['input']!r}: {text}"
-
-
-def _known_keys(model: type[BaseModel], place: list[str]) -> list[str]:
-    for part in place:
-        field = model.model_fields.get(part)
-        inner = _section_in(field.annotation) if field else None
-        if inner is None:
-            return []
-        model = inner
-    return list(model.model_fields)
-
-
-def _section_in(annotation: object) -> type[BaseModel] | None:
-    candidates = [annotation, *getattr(annotation, "__args__", ())]
-    candidates += [inner for c in candidates for inner in getattr(c, "__args__", ())]
-    for candidate in candidates:
-        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-            return candidate
-    return None
+    config = Config.from_dict(read_toml(path, "configuration file"), str(path))
+    return _rooted(config, Path(path).absolute().parent)
 
 
 def _rooted(config: Config, folder: Path) -> Config:

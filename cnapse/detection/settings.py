@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from cnapse.config import validation_message
 from cnapse.detection.augment import AUGMENTATIONS
-from cnapse.errors import ConfigError, LayerNotFoundError
 from cnapse.geometry import Resolution, Triple
 from cnapse.store import cloud_path
+from cnapse.toml import Section, TomlFile, read_toml
 
 __all__ = ["LayerSource", "PhantomSource", "TrainConfig", "load_train_config"]
 
@@ -33,11 +31,7 @@ _AUGMENT = {
 }
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class LayerSource(_Section):
+class LayerSource(Section):
     """A box of an image and of the densities drawn in it, both precomputed layers."""
 
     image: str
@@ -56,7 +50,7 @@ class LayerSource(_Section):
         return self
 
 
-class PhantomSource(_Section):
+class PhantomSource(Section):
     """A phantom (`cnapse.phantom`), made in memory; each parameter as there."""
 
     shape: Triple
@@ -72,7 +66,7 @@ class PhantomSource(_Section):
     """Used to score the model, not to train it."""
 
 
-class NormalizationSection(_Section):
+class NormalizationSection(Section):
     """What is done to grey values: see `cnapse.detection.normalization.ImageNormalization`."""
 
     kind: Literal["scale", "standard"] = "scale"
@@ -80,7 +74,7 @@ class NormalizationSection(_Section):
     std: PositiveFloat = 255.0
 
 
-class TrainConfig(_Section):
+class TrainConfig(TomlFile):
     """A whole training file."""
 
     output: str
@@ -141,20 +135,6 @@ class TrainConfig(_Section):
         """All sources, layers first."""
         return (*self.layers, *self.phantom)
 
-    @classmethod
-    def from_dict(cls, values: dict[str, Any], where: str = "the configuration") -> Self:
-        """Validate the content of a training file.
-
-        Raises
-        ------
-        ConfigError
-            One line that names the key, what was found and what was expected.
-        """
-        try:
-            return cls.model_validate(values)
-        except ValidationError as error:
-            raise ConfigError(f"{where}: {validation_message(error, cls)}") from error
-
 
 def load_train_config(path: str | Path) -> TrainConfig:
     """Read and validate a training file; its relative paths count from its folder.
@@ -166,14 +146,8 @@ def load_train_config(path: str | Path) -> TrainConfig:
     ConfigError
         If it is not TOML, or a key is unknown, missing or wrong.
     """
-    path = Path(path)
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise LayerNotFoundError(f"{path}: no such training file") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}") from error
-    return _rooted(TrainConfig.from_dict(values, str(path)), path.absolute().parent)
+    config = TrainConfig.from_dict(read_toml(path, "training file"), str(path))
+    return _rooted(config, Path(path).absolute().parent)
 
 
 def _rooted(config: TrainConfig, folder: Path) -> TrainConfig:

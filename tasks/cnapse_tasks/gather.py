@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,10 @@ from cnapse.store import Store
 from cnapse.tables import PARTNERS, SYNAPSES, empty_table, parquet_bytes, parse_parquet
 from cnapse.viewing.scene import LinkMaker
 from cnapse_tasks.run import Run
-from cnapse_tasks.stages import Cost
-from cnapse_tasks.tabulate import part_name, parts_of
+from cnapse_tasks.tabulate import cost, indices, part_name, prepare
+
+# The tasks are those of `tabulate`: one a part.
+__all__ = ["components", "cost", "execute", "forget", "indices", "prepare"]
 
 _ADDED = ["emitters", "lost", "n_partners"]
 
@@ -27,20 +29,6 @@ def components(run: Run) -> Mapping[str, object]:
         folder, _, name = run.config.names.rpartition("/")
         digest = hashlib.sha256(Store(folder).read(name)).hexdigest()
     return {"names": digest, "link": run.config.link.model_dump()}
-
-
-def indices(run: Run) -> Sequence[int]:
-    """One task a part."""
-    return parts_of(run)
-
-
-def cost(run: Run) -> Cost:
-    """Only tables."""
-    return Cost(run.part_count(), 0, 0, 0)
-
-
-def prepare(run: Run) -> None:
-    """Nothing to create."""
 
 
 def forget(run: Run) -> None:
