@@ -17,7 +17,7 @@ demo: $(READY)  ## The whole pipeline on a volume that it makes itself
 	$(BIN)/cnapse demo demo
 
 test: $(READY)  ## All tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 soak: $(READY)  ## Tests that take long
 	$(BIN)/python -m pytest -m soak
