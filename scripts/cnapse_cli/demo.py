@@ -33,7 +33,7 @@ _COLUMNS = ["syn_id", "pre_id", "post_id", "x_pos", "y_pos", "z_pos", "size", "s
 
 def demo(
     output: Annotated[Path, typer.Argument(help="Folder to write to.")] = Path("demo"),
-    shape: Annotated[tuple[int, int, int], typer.Option(help="Voxels X Y Z.")] = (640, 640, 32),
+    shape: Annotated[tuple[int, int, int], typer.Option(help="Voxels X Y Z.")] = (512, 512, 40),
     seed: Annotated[int, typer.Option(help="Another seed, another tissue.", min=0)] = 2026,
     workers: Annotated[
         int | None, typer.Option(help="Processes. Default: one per core.", min=1)
