@@ -243,3 +243,47 @@ def test_the_help_of_every_command_is_complete(cnapse) -> None:
     assert code == 0
     for name in ("demo", "ingest", "run", "status", "worker", "measure", "partners", "evaluate"):
         assert f"\n  {name} " in out
+
+
+def test_layers_that_are_not_there_or_elsewhere(cnapse, tissue, tmp_path) -> None:
+    from cnapse.volumes.writer import create_layer
+
+    away = tissue.box.translated((5000, 0, 0))
+    create_layer(
+        tmp_path / "away", kind="segmentation", dtype="uint64", bounds=away, chunk_size=(32, 32, 4)
+    )
+    file = tmp_path / "cnapse.toml"
+    text = (
+        'output = "out"\nresolution = [{h}, {h}, 50]\n'
+        '[layers]\nprobability = "{p}"\ncells = "{c}"\n'
+    )
+    cases = [
+        (4, "none", "away", f"{tmp_path}/none"),
+        (4, f"{tissue.folder}/probability", "away", "layers do not overlap: cells"),
+        (3, f"{tissue.folder}/probability", f"{tissue.folder}/cells", "3 x 3 x 50 nm"),
+        (4, f"{tissue.folder}/cells", f"{tissue.folder}/cells", "segmentation"),
+    ]
+    for h, probability, cells, message in cases:
+        file.write_text(text.format(h=h, p=probability, c=cells))
+        code, _, err = cnapse("run", file)
+        assert code == 1
+        assert message in err
+        assert "\n" not in err.strip()
+        assert not (tmp_path / "out").exists()
+
+
+def test_a_model_that_is_not_there_or_for_other_voxels(cnapse, tissue, tmp_path) -> None:
+    file = tmp_path / "cnapse.toml"
+    text = (
+        'output = "out"\nresolution = [8, 8, 50]\n[layers]\nimage = "{p}"\n'
+        '[detect]\nmodel = "{m}"\n'
+    )
+    image = f"{tissue.folder}/probability"
+    file.write_text(text.format(p=image, m="none"))
+    code, _, err = cnapse("run", file)
+    assert code == 1
+    assert "phantom" in err
+    file.write_text(text.format(p=image, m="phantom"))
+    code, _, err = cnapse("run", file)
+    assert code == 1
+    assert "was trained at 4 x 4 x 50 nm, the run works at 8 x 8 x 50 nm" in err
