@@ -33,13 +33,6 @@ class Names:
         """The names of some segment ids."""
         return [self._names.get(i, str(i)) for i in np.asarray(ids, dtype=np.uint64).tolist()]
 
-    def id_of(self, name: str) -> int | None:
-        """The segment id of a name, or of an id written as text; None if there is none."""
-        for segment, known in self._names.items():
-            if known == name:
-                return segment
-        return int(name) if name.isdigit() else None
-
 
 def load_names(path: str) -> Names:
     """Read a CSV whose first two columns are segment id and name; with or without a header.

@@ -75,8 +75,6 @@ class Synapse:
         Area of the presynaptic membrane under the density that faces each partner.
     place : (x, y, z)
         Voxel on the membrane, in its middle.
-    radius_nm : float
-        Of the density, in the plane.
     """
 
     syn_id: int
@@ -85,7 +83,6 @@ class Synapse:
     mask: npt.NDArray[np.bool_]
     contact_nm2: dict[int, float]
     place: tuple[int, int, int]
-    radius_nm: float
 
 
 class Synapses:
@@ -319,7 +316,6 @@ class Synapses:
             mask=density[extent.slices(box)],
             contact_nm2={c: n * hx * hz for c, n in sorted(partners.items())},
             place=(place.x, place.y, place.section),
-            radius_nm=place.radius,
         )
 
 

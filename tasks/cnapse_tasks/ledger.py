@@ -16,7 +16,7 @@ import os
 import socket
 import time
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cnapse.store import Store, canonical_json
@@ -86,13 +86,6 @@ class Ledger:
             _name("done", index), {"key": key, **facts, "host": socket.gethostname()}
         )
         self.store.delete([_name("tries", index)])
-
-    def records(self) -> Iterable[dict[str, object]]:
-        """All records."""
-        for index in self._indices("done"):
-            record = self.store.get_json(_name("done", index))
-            if record is not None:
-                yield record
 
     def begin(self, index: int) -> int:
         """Note that a task was begun; how often it was, this time included."""

@@ -198,10 +198,6 @@ class Run:
         """Whether there are cells to assign synapses to."""
         return self.config.layers.cells is not None
 
-    def part_of(self, syn_id: int) -> int:
-        """The part of the tables that holds an id."""
-        return (syn_id - 1) >> PART_BITS
-
     def part_count(self) -> int | None:
         """Number of parts, if ids are raster indices; imported ids may be anything: None."""
         if self.first_layer == "synapses":
@@ -238,7 +234,3 @@ class Run:
                     f"{self.first_layer} ({self.layer_path(self.first_layer)}) covers {frame}: "
                     "check their voxel offsets and resolutions"
                 )
-
-    def identity(self) -> str:
-        """The configuration as canonical JSON."""
-        return canonical_json(self.config.model_dump(mode="json")).decode()
