@@ -31,13 +31,13 @@ _TRIES = 6
 _DEPTH_NM = (22.0, 33.0)
 _RADIUS_NM = (45.0, 120.0)
 # Some are wide, so that there are synapses with three and four partners.
-_WIDE = 1.8
-_WIDE_SHARE = 0.25
+_WIDE = (1.8, 2.5)
+_WIDE_SHARE = (0.25, 0.15)
 _HALF_HEIGHT_NM = (60.0, 130.0)
 _MARGIN_NM = 65.0
 _EXPOSED_NM = 40.0
 _LEAST_SHARE = 0.07
-_VOLUME_NM3 = (0.6e5, 1.4e6)
+_VOLUME_NM3 = (0.6e5, 1.9e6)
 _APART_NM = 60.0
 _BORDER_NM = 160.0
 # C. elegans: one partner 10-18 %, two 55-65 %, three 17-26 %; there are too many flat contacts.
@@ -96,7 +96,7 @@ class Synapses:
     def near(self, box: Box, reach_nm: float = 0.0) -> list[Synapse]:
         """The synapses whose density comes within a distance of a box, by id."""
         grown = box.grown(self._voxels(reach_nm))
-        wide = grown.grown(self._voxels(_WIDE * _RADIUS_NM[1] + 2 * self._spec.neurite_nm))
+        wide = grown.grown(self._voxels(_WIDE[-1] * _RADIUS_NM[1] + 2 * self._spec.neurite_nm))
         found = (self._accepted(key) for key in self._keys(wide))
         near = [s for s in found if s is not None and not s.box.intersection(grown).empty]
         return sorted(near, key=lambda s: s.syn_id)
@@ -202,7 +202,7 @@ class Synapses:
             x=int(x) + window.start[0],
             y=int(y) + window.start[1],
             pre=cell_id_of(i, j),
-            radius=between(*_RADIUS_NM, 2) * (_WIDE if between(0, 1, 6) < _WIDE_SHARE else 1),
+            radius=between(*_RADIUS_NM, 2) * _widened(between(0, 1, 6)),
             half_height=between(*_HALF_HEIGHT_NM, 3),
             depth=between(*_DEPTH_NM, 4),
             priority=between(0, 1, 5),
@@ -322,3 +322,12 @@ class Synapses:
 def _counted(values: npt.NDArray[np.int64]) -> dict[int, int]:
     found, counts = np.unique(values, return_counts=True)
     return dict(zip(found.tolist(), counts.tolist(), strict=True))
+
+
+def _widened(draw: float) -> float:
+    """Factor by which a density is wider than usual, for a number in [0, 1)."""
+    for factor, share in zip(_WIDE, _WIDE_SHARE, strict=True):
+        if draw < share:
+            return factor
+        draw -= share
+    return 1.0

@@ -134,3 +134,9 @@ def test_mistakes_are_named() -> None:
     phantom = Phantom(PhantomSpec((5, 5, 5)))
     with pytest.raises(BoundsError, match="reaches out of the phantom's bounds"):
         phantom.render(Box((0, 0, 0), (6, 5, 5), (4, 4, 50)))
+
+
+def test_there_are_synapses_of_one_to_four_partners() -> None:
+    found = [len(s.contact_nm2) for s in Phantom(PhantomSpec((640, 640, 30), seed=3)).synapses()]
+    assert set(found) == {1, 2, 3, 4}
+    assert found.count(2) > len(found) / 2
