@@ -22,7 +22,7 @@ from cnapse.phantom.tissue import plane
 
 __all__ = ["Phantom", "PhantomSpec", "Synapse"]
 
-_SEEN_NM = 300.0
+_SEEN_NM = 350.0
 
 
 class Phantom:

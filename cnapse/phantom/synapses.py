@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from cnapse.geometry import Box, triple
+from cnapse.geometry import Box, Grid, triple
 from cnapse.phantom.hashing import uniform
 from cnapse.phantom.spec import PhantomSpec
 from cnapse.phantom.tissue import Plane, cell_id_of, jitter, plane, site_at
@@ -27,6 +27,7 @@ from cnapse.phantom.tissue import Plane, cell_id_of, jitter, plane, site_at
 __all__ = ["Synapse", "Synapses"]
 
 _SLOT_NM = 300.0
+_TILE = (2048, 2048)
 _TRIES = 6
 _DEPTH_NM = (22.0, 33.0)
 _RADIUS_NM = (45.0, 120.0)
@@ -102,8 +103,10 @@ class Synapses:
         return sorted(near, key=lambda s: s.syn_id)
 
     def all(self) -> list[Synapse]:
-        """Every synapse of the phantom, by id."""
-        return self.near(self._spec.bounds)
+        """Every synapse of the phantom, by id; tile by tile, so that candidates stay in memory."""
+        tiles = Grid(self._spec.bounds, (*_TILE, self._spec.shape[2]))
+        found = {s.syn_id: s for tile in tiles for s in self.near(tile.write)}
+        return [found[syn_id] for syn_id in sorted(found)]
 
     def _voxels(self, nm: float) -> tuple[int, int, int]:
         return triple([math.ceil(nm / h) for h in self._spec.resolution])

@@ -74,11 +74,11 @@ def execute(run: Run, index: int) -> Mapping[str, object]:
     probability = np.zeros(write.shape, np.uint8, order="F")
     if not inside.empty:
         section = run.config.detect
-        read = read_box(write, run.frame, run.model)
+        read = read_box(inside, run.frame, run.model)
         image = run.layer("image").read(read, pad="mirror")
-        predicted = detect_block(
+        probability[inside.slices(write)] = detect_block(
             image,
-            write,
+            inside,
             run.frame,
             run.model,
             precision=section.precision,
@@ -86,7 +86,5 @@ def execute(run: Run, index: int) -> Mapping[str, object]:
             batch=section.batch,
             zero_is_missing=section.zero_is_missing,
         )
-        part = inside.slices(write)
-        probability[part] = predicted[part]
     run.writer("probability").write(probability, write)
     return {"voxels": write.voxels}

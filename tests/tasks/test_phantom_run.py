@@ -57,7 +57,7 @@ def detected(phantom, tmp_path_factory, fingerprint):
 def test_detection_leaves_no_trace_of_blocks_workers_and_kills(
     detected, phantom, tmp_path, fingerprint, kill_in
 ) -> None:
-    config = config_of(phantom, tmp_path / "out", block=(256, 128, 16))
+    config = config_of(phantom, tmp_path / "out", block=(256, 384, 16))
     not_killed = kill_in({"detect": "in_a_write"})
     run_stages(config, Options(workers=2))
     assert not_killed() == []
@@ -83,9 +83,9 @@ def test_a_task_predicts_what_the_library_does(detected, phantom) -> None:
 
 
 def test_bounds_of_nothing_in_particular(detected, phantom, tmp_path, fingerprint) -> None:
-    bounds = {"start": (1100, -431, 43), "stop": (1301, -222, 55)}
+    bounds = {"start": (1100, -431, 53), "stop": (1301, -222, 59)}
     prints = []
-    for number, block in enumerate([(128, 128, 16), (384, 384, 32)]):
+    for number, block in enumerate([(256, 256, 16), (384, 384, 32)]):
         config = config_of(phantom, tmp_path / str(number), bounds=bounds, block=block)
         run_stages(config, Options(workers=2))
         prints.append(fingerprint(config))
