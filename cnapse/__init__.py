@@ -14,6 +14,7 @@ from cnapse.tables import SynapseFlag, read_table
 
 if TYPE_CHECKING:
     from cnapse.config import Config, load_config
+    from cnapse.runs import cutout, open_run
     from cnapse.volumes.reader import Layer, open_layer, read_cutouts
 
 __all__ = [
@@ -23,8 +24,10 @@ __all__ = [
     "Grid",
     "Layer",
     "SynapseFlag",
+    "cutout",
     "load_config",
     "open_layer",
+    "open_run",
     "read_cutouts",
     "read_table",
 ]
@@ -35,8 +38,10 @@ __version__ = "0.1.0"
 _LAZY = {
     "Config": "cnapse.config",
     "Layer": "cnapse.volumes.reader",
+    "cutout": "cnapse.runs",
     "load_config": "cnapse.config",
     "open_layer": "cnapse.volumes.reader",
+    "open_run": "cnapse.runs",
     "read_cutouts": "cnapse.volumes.reader",
 }
 

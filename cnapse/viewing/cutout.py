@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
 import pandas as pd
 
-from cnapse.errors import FormatError
+from cnapse.errors import BoundsError, FormatError
 from cnapse.geometry import Box, Resolution, triple
 from cnapse.tables import flag_names
 from cnapse.viewing.connections import Connections
@@ -19,7 +20,7 @@ from cnapse.viewing.palette import cell_colours
 from cnapse.viewing.panels import Screen
 from cnapse.volumes.reader import Layer, read_cutouts
 
-__all__ = ["CellNote", "SynapseView", "cut_out"]
+__all__ = ["CellNote", "SynapseView", "cut_out", "cut_out_at"]
 
 _POSITION = ("x_pos", "y_pos", "z_pos")
 
@@ -50,6 +51,7 @@ class SynapseView:
     Parameters
     ----------
     syn_id : int
+        0 for the surroundings of a point that was not asked for as a synapse.
     box : Box
         Where the arrays lie.
     image, cells, synapses : ndarray, shape ``box.shape``
@@ -91,6 +93,17 @@ class SynapseView:
                 )
         if self.box.empty:
             raise FormatError(f"synapse {self.syn_id}: its box {self.box} is empty")
+
+    @property
+    def title(self) -> str:
+        """What it shows."""
+        return f"Synapse {self.syn_id}" if self.syn_id else "Cutout"
+
+    def draw(self, path: str | Path) -> None:
+        """Draw its sections as a PNG, plain above and explained below."""
+        from cnapse.viewing.picture import draw_overview
+
+        draw_overview(self, path, sections=self.box.shape[2])
 
     @property
     def colours(self) -> dict[int, str]:
@@ -144,7 +157,8 @@ def cut_out(
         If the synapse is not in the table.
     """
     row = connections.synapse(syn_id)
-    box = _box_around(row, layers["synapses"].bounds, width_nm, sections)
+    place, bounds = _place(row, *_POSITION), layers["synapses"].bounds
+    box = _box_around(place, bounds, max(width_nm, 1.3 * _extent(row, bounds)), sections)
     arrays = read_cutouts(layers, box)
     return SynapseView(
         syn_id=syn_id,
@@ -153,7 +167,7 @@ def cut_out(
         cells=arrays["cells"],
         synapses=arrays["synapses"],
         probability=arrays.get("probability"),
-        position_nm=_place(row, *_POSITION),
+        position_nm=place,
         pre=CellNote(int(row["pre_id"]), str(row["pre"])) if row["pre_id"] else None,
         partners=tuple(
             CellNote(
@@ -168,6 +182,53 @@ def cut_out(
     )
 
 
+def cut_out_at(
+    layers: Mapping[str, Layer],
+    position_nm: Sequence[float],
+    *,
+    width_nm: float = 1400.0,
+    sections: int = 3,
+) -> SynapseView:
+    """Cut the surroundings of a point out of a run's layers; whatever synapses there are.
+
+    Parameters
+    ----------
+    layers : mapping
+        As for `cut_out`.
+    position_nm : (x, y, z)
+    width_nm : float
+    sections : int
+
+    Raises
+    ------
+    BoundsError
+        If the point is outside of the synapses' layer.
+    """
+    x, y, z = (float(value) for value in position_nm)
+    bounds = layers["synapses"].bounds
+    limits = zip((x, y, z), bounds.start_nm, bounds.stop_nm, strict=True)
+    if not all(low <= value < high for value, low, high in limits):
+        raise BoundsError(
+            f"position {x:g}, {y:g}, {z:g} nm is outside of {layers['synapses'].path}, which "
+            f"covers {_nm(bounds.start_nm)} to {_nm(bounds.stop_nm)} nm: give x, y, z in nm"
+        )
+    box = _box_around((x, y, z), bounds, width_nm, sections)
+    arrays = read_cutouts(layers, box)
+    return SynapseView(
+        syn_id=0,
+        box=box,
+        image=arrays["image"],
+        cells=arrays["cells"],
+        synapses=arrays["synapses"],
+        probability=arrays.get("probability"),
+        position_nm=(x, y, z),
+    )
+
+
+def _nm(corner: Resolution) -> str:
+    return ", ".join(f"{value:g}" for value in corner)
+
+
 def _note(row: pd.Series[Any]) -> str:
     count = int(row["sections"])
     parts = [f"{row['size']:,.0f} nm³", f"{count} section{'s' if count != 1 else ''}"]
@@ -180,13 +241,17 @@ def _place(row: pd.Series[Any], *columns: str) -> Resolution:
     return x, y, z
 
 
-def _box_around(row: pd.Series[Any], bounds: Box, width_nm: float, sections: int) -> Box:
-    """A square of `width_nm` around a synapse, moved into the bounds, cut off if it is larger."""
+def _extent(row: pd.Series[Any], bounds: Box) -> float:
+    """The longer side of a synapse in the plane, nm."""
     h = bounds.resolution
-    extent = max((row[f"stop_{a}"] - row[f"start_{a}"]) * h[i] for i, a in enumerate("xy"))
-    width = max(width_nm, 1.3 * extent)
-    wanted = [math.ceil(width / h[0]), math.ceil(width / h[1]), sections]
-    middle = [math.floor(v / size) for v, size in zip(_place(row, *_POSITION), h, strict=True)]
+    return max(float(row[f"stop_{a}"] - row[f"start_{a}"]) * h[i] for i, a in enumerate("xy"))
+
+
+def _box_around(place: Resolution, bounds: Box, width_nm: float, sections: int) -> Box:
+    """A square of `width_nm` around a place, moved into the bounds, cut off if it is larger."""
+    h = bounds.resolution
+    wanted = [math.ceil(width_nm / h[0]), math.ceil(width_nm / h[1]), sections]
+    middle = [math.floor(v / size) for v, size in zip(place, h, strict=True)]
     start, stop = [], []
     for axis in range(3):
         low, high = bounds.start[axis], bounds.stop[axis]

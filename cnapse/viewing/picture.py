@@ -70,8 +70,10 @@ def _explain(view: SynapseView, section: int, screen: Screen, picture: panels.Pi
         probability = panels.as_probability(view.probability[:, :, section])
         panels.blend_probability(picture, probability, screen, alpha=panels.PROBABILITY_ALPHA)
     synapses = view.synapses[:, :, section]
-    own = panels.shape_of(synapses == view.syn_id, screen)
-    others = panels.shape_of((synapses != 0) & (synapses != view.syn_id), screen)
+    # Where none was asked for, all are equal.
+    chosen = synapses == view.syn_id if view.syn_id else synapses != 0
+    own = panels.shape_of(chosen, screen)
+    others = panels.shape_of((synapses != 0) & ~chosen, screen)
     panels.blend(picture, panels.outline(others), SYNAPSE, 0.45)
     panels.blend(picture, panels.outline(own), SYNAPSE, 1.0)
 
@@ -190,7 +192,7 @@ def _consecutive(view: SynapseView, count: int) -> list[int]:
 
 
 def _draw_title(page: Page, view: SynapseView) -> None:
-    page.text(_MARGIN, _MARGIN + 8, f"Synapse {view.syn_id}", size=12, bold=True)
+    page.text(_MARGIN, _MARGIN + 8, view.title, size=12, bold=True)
     place = ", ".join(f"{v:,.0f}" for v in view.position_nm)
     parts = [f"at {place} nm", view.note]
     page.text(

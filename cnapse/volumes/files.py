@@ -12,7 +12,7 @@ import numpy.typing as npt
 from cnapse.geometry import Box
 from cnapse.store import local_path
 from cnapse.volumes.reader import open_layer
-from cnapse.volumes.sources import open_source, voxel_size
+from cnapse.volumes.sources import first_voxel, open_source, voxel_size
 
 __all__ = ["read_volume"]
 
@@ -25,11 +25,10 @@ def read_volume(
     Parameters
     ----------
     path
-        A multi-page TIFF, a folder of TIFF sections, a pattern that finds them, or any layer that
-        `open_layer` opens.
+        What `open_source` opens, or any layer that `open_layer` opens.
     resolution : (x, y, z), optional
         Voxel size in nm. A layer is read at it (default: its finest). A stack needs it where the
-        file does not tell; it begins at voxel 0, 0, 0.
+        file does not tell; it begins at voxel 0, 0, 0 unless the file tells otherwise.
     check_names
         Whether the numbers in the names of sections must count up without a gap.
 
@@ -49,7 +48,7 @@ def read_volume(
         layer = open_layer(path, resolution=resolution)
         return layer.read(layer.bounds), layer.bounds
     source = open_source(path, check_names=check_names)
-    box = Box.from_shape(source.shape, voxel_size(source, resolution))
+    box = Box.from_shape(source.shape, voxel_size(source, resolution), first_voxel(source, None))
     array = np.empty(source.shape, dtype=source.dtype, order="F")
     source.read_into(array, 0)
     return array, box

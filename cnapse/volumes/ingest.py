@@ -1,4 +1,4 @@
-"""Image stacks to layers, slab by slab.
+"""Volumes of any format in `cnapse.volumes.sources` to layers, slab by slab.
 
 1. `plan_ingest` opens the stack, checks all that can be checked without decoding it, and decides
    on the layer. Nothing is written.
@@ -21,10 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from cnapse.errors import FormatError, LayerExistsError
+from cnapse.errors import ConfigError, FormatError, LayerExistsError
 from cnapse.geometry import Box, Grid, Triple, triple
 from cnapse.store import Store, canonical_json, cloud_path, local_path
-from cnapse.volumes.sources import Source, voxel_size
+from cnapse.volumes.sources import Source, first_voxel, voxel_size
 from cnapse.volumes.stored import Kind, load_info
 from cnapse.volumes.writer import LayerWriter, build_info, commit_info
 
@@ -46,8 +46,8 @@ class IngestOptions:
     kind : {"image", "segmentation"}
     resolution : (x, y, z), optional
         Voxel size in nm; needed where the files do not tell.
-    offset : (x, y, z)
-        Voxel coordinates of the first voxel.
+    offset : (x, y, z), optional
+        Voxel coordinates of the first voxel. Without it the file tells, or it is 0, 0, 0.
     chunk_size : (x, y, z), optional
         Voxels in one file; see `default_chunk_size`.
     encoding : str, optional
@@ -58,7 +58,7 @@ class IngestOptions:
 
     kind: Kind = "image"
     resolution: Sequence[float] | None = None
-    offset: Triple = (0, 0, 0)
+    offset: Triple | None = None
     chunk_size: Triple | None = None
     encoding: str | None = None
     ignore_metadata: bool = False
@@ -115,8 +115,11 @@ def plan_ingest(
         If the stack's dtype cannot be stored, or does not go with the encoding.
     """
     options = options or IngestOptions()
+    _check_kind(source, options.kind)
+    if source.name == cloud_path(destination):
+        raise ConfigError(f"{destination} would be written onto itself: use another destination")
     resolution = voxel_size(source, options.resolution, ignore_metadata=options.ignore_metadata)
-    bounds = Box.from_shape(source.shape, resolution, triple(options.offset))
+    bounds = Box.from_shape(source.shape, resolution, first_voxel(source, options.offset))
     chunk = triple(options.chunk_size or default_chunk_size(resolution))
     info = build_info(
         kind=options.kind,
@@ -210,6 +213,14 @@ def _delete_voxels(path: str, store: Store) -> None:
         # A key may point to a folder beside the layer: that is not ours.
         if ".." not in key.split("/"):
             store.delete_folder(key)
+
+
+def _check_kind(source: Source, kind: Kind) -> None:
+    # Layers know what they are; other formats do not.
+    stated = getattr(source, "kind", kind)
+    if stated != kind:
+        way_out = "add" if stated == "segmentation" else "leave out"
+        raise ConfigError(f"{source.name} is a layer of kind {stated}: {way_out} --segmentation")
 
 
 def _stored_dtype(source: Source, kind: Kind) -> np.dtype[Any]:

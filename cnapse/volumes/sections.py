@@ -7,10 +7,11 @@ import re
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from cnapse.errors import FormatError, LayerNotFoundError
 
-__all__ = ["check_numbering", "find_sections"]
+__all__ = ["check_numbering", "check_same", "find_sections"]
 
 _NUMBER = re.compile(r"\d+")
 
@@ -101,3 +102,20 @@ def _gap(left: Path, right: Path, numbers: Sequence[int], steps: Sequence[int]) 
     first, last = number + 1, number + step - 1
     missing = f"section {first} is" if first == last else f"sections {first} to {last} are"
     return f"{left.parent}: {missing} missing {where}: add what is missing, {way_out}"
+
+
+def check_same(name: str, found: tuple[Any, Any], other: str, expected: tuple[Any, Any]) -> None:
+    """Check that a section has the shape (y, x) and dtype of another.
+
+    Raises
+    ------
+    FormatError
+        If it has not: both are named.
+    """
+    if found == expected:
+        return
+    (shape, dtype), (expected_shape, expected_dtype) = found, expected
+    raise FormatError(
+        f"{name} has {shape[1]} x {shape[0]} pixels of {dtype}, but {other} has "
+        f"{expected_shape[1]} x {expected_shape[0]} of {expected_dtype}: all must be alike"
+    )

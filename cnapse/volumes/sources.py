@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from cnapse.errors import ConfigError
-from cnapse.geometry import Box, Resolution, Triple, format_resolution
+from cnapse.geometry import Box, Resolution, Triple, format_resolution, triple
 
-__all__ = ["Source", "file_identity", "open_source", "voxel_size"]
+__all__ = ["Source", "file_identity", "first_voxel", "open_source", "voxel_size"]
 
 # Files hold rationals and rounded numbers.
 _SAME = 1e-3
@@ -35,6 +35,8 @@ class Source(Protocol):
         In native byte order.
     resolution : (x, y, z) or None
         Voxel size in nm where the file tells it for all three axes.
+    begin : (x, y, z) or None
+        Where the first voxel is, in voxels, where the file tells it.
     """
 
     @property
@@ -45,9 +47,11 @@ class Source(Protocol):
     def dtype(self) -> np.dtype[Any]: ...  # noqa: D102
     @property
     def resolution(self) -> Resolution | None: ...  # noqa: D102
+    @property
+    def begin(self) -> Resolution | None: ...  # noqa: D102
 
     def read_into(self, out: npt.NDArray[Any], start: int) -> None:
-        """Fill ``out[x, y, z]`` with sections from `start` on, holding one in memory at a time.
+        """Fill ``out[x, y, z]`` with sections from `start` on, holding little more in memory.
 
         Raises
         ------
@@ -59,28 +63,89 @@ class Source(Protocol):
         """What tells this input from another: path, size and time of change of each file."""
 
 
-def open_source(path: str | Path, *, check_names: bool = True) -> Source:
-    """Open an image stack and check all of it that can be checked without decoding.
+def open_source(
+    path: str | Path,
+    *,
+    check_names: bool = True,
+    dataset: str | None = None,
+    axes: str | None = None,
+    ignore_metadata: bool = False,
+) -> Source:
+    """Open a volume and check all of it that can be checked without decoding.
 
     Parameters
     ----------
     path
-        A multi-page TIFF or BigTIFF, a folder of TIFF sections, or a pattern that finds them.
+        A multi-page TIFF or BigTIFF, a folder of TIFF or PNG sections, a pattern that finds them;
+        an HDF5 file, a Zarr, OME-Zarr or N5 folder, each also with a dataset behind a colon, as in
+        ``file.h5:/main``; a precomputed layer.
     check_names
         Whether the numbers in the names of sections must count up without a gap.
+    dataset
+        Path inside of an HDF5 file or a Zarr or N5 folder.
+    axes
+        Order of the axes of an array, the fastest last, as in ``"zyx"``; needed where the format
+        has none and the file does not tell.
+    ignore_metadata
+        Whether `axes` may contradict the file.
 
     Raises
     ------
     LayerNotFoundError
         If there is nothing there.
+    ConfigError
+        If the dataset or the axes are not told, or do not fit.
     FormatError
         If a section is missing, damaged, in colour, or differs in shape or dtype: it is named.
     """
-    if "://" in str(path):
+    from cnapse.volumes.precomputed import LayerSource, is_precomputed
+
+    layer = is_precomputed(path)
+    if layer and not (dataset or axes):
+        return LayerSource(path)
+    if "://" in str(path) and not layer:
         raise ConfigError(f"{path}: image stacks are read from disk: copy it here first")
+    place, inside = _split(path)
+    if dataset is not None and inside is not None:
+        raise ConfigError(f"{path} names a dataset, and so does --dataset {dataset}: leave one out")
+    named = inside or dataset
+    from cnapse.volumes.hdf5 import is_hdf5, open_hdf5
+
+    if is_hdf5(place):
+        return open_hdf5(place, named, axes, ignore_metadata=ignore_metadata)
+    from cnapse.volumes.zarr import is_zarr, open_zarr
+
+    if is_zarr(place):
+        return open_zarr(place, named, axes, ignore_metadata=ignore_metadata)
+    if named or axes:
+        option = "--dataset" if named else "--axes"
+        raise ConfigError(
+            f"{path}: {option} is for HDF5, Zarr and N5, which this is not: leave it out"
+        )
+    if _is_png(place):
+        from cnapse.volumes.png import open_png
+
+        return open_png(place, check_names=check_names)
     from cnapse.volumes.tiff import open_tiff
 
-    return open_tiff(path, check_names=check_names)
+    return open_tiff(place, check_names=check_names)
+
+
+def _is_png(place: Path) -> bool:
+    """Whether a file or pattern ends so, or a folder has such files and no TIFF."""
+    if not place.is_dir():
+        return place.suffix.lower() == ".png"
+    endings = {p.suffix.lower() for p in place.iterdir() if not p.name.startswith(".")}
+    return ".png" in endings and not any(e in endings for e in (".tif", ".tiff", ".btf", ".tf8"))
+
+
+def _split(path: str | Path) -> tuple[Path, str | None]:
+    """A path, and the dataset behind a colon; a colon in a name that is there stays."""
+    place = Path(path).expanduser()
+    if place.exists() or ":" not in str(place):
+        return place, None
+    left, _, right = str(place).rpartition(":")
+    return (Path(left), right) if Path(left).exists() and right else (place, None)
 
 
 def voxel_size(
@@ -121,6 +186,27 @@ def voxel_size(
             f"{format_resolution(stated)}: correct the option, or add --ignore-metadata"
         )
     return wanted
+
+
+def first_voxel(source: Source, given: Sequence[int] | None) -> Triple:
+    """Coordinates of the first voxel, from an option or from the file, else 0, 0, 0.
+
+    Raises
+    ------
+    ConfigError
+        If the file says that it lies between voxels.
+    """
+    if given is not None:
+        return triple(given)
+    if source.begin is None:
+        return (0, 0, 0)
+    x, y, z = (round(v) for v in source.begin)
+    if not np.allclose(source.begin, (x, y, z), rtol=0, atol=_SAME):
+        raise ConfigError(
+            f"{source.name} says that it begins at {_spaced(source.begin)} voxels, which are no "
+            "whole numbers: give --offset X Y Z"
+        )
+    return x, y, z
 
 
 def _three(values: Sequence[float]) -> Resolution:

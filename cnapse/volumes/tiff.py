@@ -20,29 +20,13 @@ import tifffile
 
 from cnapse.errors import FormatError
 from cnapse.geometry import Resolution, Triple
-from cnapse.volumes.sections import check_numbering, find_sections
+from cnapse.volumes.sections import check_numbering, check_same, find_sections
 from cnapse.volumes.sources import Source, file_identity
+from cnapse.volumes.units import in_nm, shortest
 
 __all__ = ["SUFFIXES", "TiffSections", "TiffStack", "open_tiff"]
 
 SUFFIXES = (".tif", ".tiff", ".btf", ".tf8")
-
-_NM = {
-    "nm": 1.0,
-    "nanometer": 1.0,
-    "nanometre": 1.0,
-    "um": 1e3,
-    "\N{MICRO SIGN}m": 1e3,
-    "\N{GREEK SMALL LETTER MU}m": 1e3,
-    "micron": 1e3,
-    "micrometer": 1e3,
-    "micrometre": 1e3,
-    "mm": 1e6,
-    "millimeter": 1e6,
-    "millimetre": 1e6,
-    "\N{LATIN SMALL LETTER A WITH RING ABOVE}": 0.1,
-    "pm": 1e-3,
-}
 
 Array = npt.NDArray[Any]
 
@@ -58,6 +42,7 @@ class TiffSections:
 
     resolution: Resolution | None = None
     """A section knows nothing of the distance to the next."""
+    begin: Resolution | None = None
 
     def __init__(self, files: Sequence[Path]) -> None:
         self.files = list(files)
@@ -76,7 +61,7 @@ class TiffSections:
                         "give a multi-page file by itself"
                     )
                 kinds.append(_check_page(tif.pages[0], str(path), path))
-            _check_same(str(path), kinds[-1], str(self.files[0]), kinds[0])
+            check_same(str(path), kinds[-1], str(self.files[0]), kinds[0])
         return kinds[0]
 
     def read_into(self, out: Array, start: int) -> None:
@@ -86,7 +71,7 @@ class TiffSections:
             with _opened(path) as tif:
                 section = _decoded(tif.pages[0], str(path))
             found = section.shape, _stored_dtype(section.dtype)
-            _check_same(str(path), found, str(self.files[0]), self._kind)
+            check_same(str(path), found, str(self.files[0]), self._kind)
             out[:, :, z] = section.T
 
     @property
@@ -108,6 +93,8 @@ class TiffStack:
     FormatError
         If it is damaged, has several channels, or a page differs from the first: it is named.
     """
+
+    begin: Resolution | None = None
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -204,7 +191,7 @@ def _check_pages(
     places = [tif.pages[0].offset]
     for index in range(1, len(tif.pages)):
         name, page = f"page {index} of {path}", tif.pages[index]
-        _check_same(name, _check_page(page, name, path), "page 0", first)
+        check_same(name, _check_page(page, name, path), "page 0", first)
         places.append(page.offset)
     return *first, places
 
@@ -239,16 +226,6 @@ def _check_length(path: Path, name: str, needed: int) -> None:
 
 def _stored_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype(np.uint8) if dtype == np.bool_ else dtype.newbyteorder("=")
-
-
-def _check_same(name: str, found: tuple[Any, Any], other: str, expected: tuple[Any, Any]) -> None:
-    if found == expected:
-        return
-    (shape, dtype), (expected_shape, expected_dtype) = found, expected
-    raise FormatError(
-        f"{name} has {shape[1]} x {shape[0]} pixels of {dtype}, but {other} has "
-        f"{expected_shape[1]} x {expected_shape[0]} of {expected_dtype}: all must be alike"
-    )
 
 
 def _decoded(page: Any, name: str) -> Array:
@@ -317,19 +294,13 @@ def _stated_resolution(tif: tifffile.TiffFile) -> Resolution | None:
     sizes = _ome_sizes(tif) if tif.is_ome else _imagej_sizes(tif) if tif.is_imagej else None
     if sizes is None or not all(np.isfinite(v) and v > 0 for v in sizes):
         return None
-    x, y, z = (_shortest(v) for v in sizes)
+    x, y, z = (shortest(v) for v in sizes)
     return x, y, z
-
-
-def _shortest(value: float) -> float:
-    """The shortest decimal within 1e-5: 4.6 nm comes out of a file as 4.60000046."""
-    digits = (float(f"{value:.{n}g}") for n in range(1, 17))
-    return next(d for d in digits if abs(d - value) <= 1e-5 * value)
 
 
 def _imagej_sizes(tif: tifffile.TiffFile) -> list[float] | None:
     metadata = tif.imagej_metadata or {}
-    unit = _NM.get(_unit(str(metadata.get("unit", ""))))
+    unit = in_nm(str(metadata.get("unit", "")))
     tags: Any = tif.pages.first.tags
     rates = [tags[name].value for name in ("XResolution", "YResolution") if name in tags]
     # A rate of 1/1 is what programs write that know none.
@@ -344,13 +315,8 @@ def _ome_sizes(tif: tifffile.TiffFile) -> list[float] | None:
     stated = dict(re.findall(r'(\w+)\s*=\s*"([^"]*)"', pixels.group(1))) if pixels else {}
     sizes = []
     for axis in "XYZ":
-        unit = _NM.get(_unit(stated.get(f"PhysicalSize{axis}Unit", "um")))
+        unit = in_nm(stated.get(f"PhysicalSize{axis}Unit", "um"))
         if unit is None or f"PhysicalSize{axis}" not in stated:
             return None
         sizes.append(unit * float(stated[f"PhysicalSize{axis}"]))
     return sizes
-
-
-def _unit(text: str) -> str:
-    """A unit as `_NM` spells it; ImageJ writes the micro sign as an escape."""
-    return text.replace("\\u00B5", "\N{MICRO SIGN}").strip().lower().removesuffix("s")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from cnapse_cli import demo, evaluate, ingest, phantom, picture, plain, run, train, view
+from cnapse_cli import demo, evaluate, ingest, init, phantom, picture, plain, run, train, view
 
 __all__ = ["register"]
 
@@ -14,6 +14,7 @@ def register(app: typer.Typer) -> None:
     for command in (
         demo.demo,
         ingest.ingest,
+        init.init,
         run.run,
         run.status,
         run.worker,

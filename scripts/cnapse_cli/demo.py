@@ -42,10 +42,10 @@ def demo(
     """Make synthetic tissue, find its synapses and partners, compare with the truth."""
     from cnapse.config import load_config
     from cnapse.phantom import PhantomSpec
+    from cnapse.runs import open_run
     from cnapse.tables import read_table
     from cnapse_cli import evaluate, picture, run
     from cnapse_cli.phantom import write_phantom
-    from cnapse_tasks.run import Run
 
     started = time.monotonic()
     config_file = output / "cnapse.toml"
@@ -67,7 +67,7 @@ def demo(
     print(table[_COLUMNS].head(8).to_string(index=False))
     print("\n4. Compared with the truth")
     evaluate.evaluate(config_file, truth=output / "tissue/truth")
-    drawn = picture.draw(Run(config), output / "synapse.png")
+    drawn = picture.draw(open_run(config), output / "synapse.png")
     print(f"\n5. A picture of synapse {drawn}: {output / 'synapse.png'}")
     print(f"   See it in Neuroglancer: cnapse view {config_file} --synapse {drawn}")
     print(f"   ({time.monotonic() - started:.0f} s)")

@@ -1,4 +1,4 @@
-"""`cnapse ingest`: an image stack becomes a layer."""
+"""`cnapse ingest`: a volume of any common format becomes a layer."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ def ingest(
     source: Annotated[
         str,
         typer.Argument(
-            help="A multi-page TIFF (z, y, x), a folder of TIFF sections, or a quoted pattern "
-            "such as 'raw_*.tif'. Sections are taken in natural order: s2 before s10."
+            help="A multi-page TIFF (z, y, x), a folder of TIFF or PNG sections, a quoted pattern "
+            "such as 'raw_*.tif', sections in natural order: s2 before s10. Or an HDF5 file, with "
+            "its dataset behind a colon: file.h5:/main; or a Zarr (v2, v3), OME-Zarr or N5 folder; "
+            "or a precomputed layer, to chunk or encode it anew."
         ),
     ],
     destination: Annotated[
@@ -35,9 +37,12 @@ def ingest(
         ),
     ] = False,
     offset: Annotated[
-        tuple[int, int, int],
-        typer.Option(metavar="X Y Z", help="Where the stack begins, in voxels."),
-    ] = (0, 0, 0),
+        tuple[int, int, int] | None,
+        typer.Option(
+            metavar="X Y Z",
+            help="Where the volume begins, in voxels. Default: where the file says, else 0 0 0.",
+        ),
+    ] = None,
     chunk: Annotated[
         tuple[int, int, int] | None,
         typer.Option(
@@ -59,7 +64,8 @@ def ingest(
     ignore_metadata: Annotated[
         bool,
         typer.Option(
-            "--ignore-metadata", help="Take --resolution even if the file says otherwise."
+            "--ignore-metadata",
+            help="Take --resolution and --axes even if the file says otherwise.",
         ),
     ] = False,
     any_names: Annotated[
@@ -69,8 +75,20 @@ def ingest(
             help="Take sections as neighbours even if the numbers in their names have gaps.",
         ),
     ] = False,
+    dataset: Annotated[
+        str | None,
+        typer.Option(metavar="PATH", help="The dataset inside of a file, as in main."),
+    ] = None,
+    axes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ORDER",
+            help="Order of an array's axes, the fastest last, as in zyx. Needed where the file "
+            "does not tell; HDF5 is zyx and N5 xyz by default.",
+        ),
+    ] = None,
 ) -> None:
-    """Make a layer of an image stack; run again after an interruption, it goes on."""
+    """Make a layer of a volume; run again after an interruption, it goes on."""
     from cnapse.volumes.ingest import IngestOptions, plan_ingest
     from cnapse.volumes.ingest import ingest as write_layer
     from cnapse.volumes.sources import open_source
@@ -83,7 +101,13 @@ def ingest(
         encoding=encoding,
         ignore_metadata=ignore_metadata,
     )
-    stack = open_source(source, check_names=not any_names)
+    stack = open_source(
+        source,
+        check_names=not any_names,
+        dataset=dataset,
+        axes=axes,
+        ignore_metadata=ignore_metadata,
+    )
     plan = plan_ingest(stack, destination, options)
     from tqdm import tqdm
 

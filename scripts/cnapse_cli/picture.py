@@ -8,14 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
-from cnapse.config import load_config
 from cnapse.errors import ConfigError
-from cnapse_cli.view import CellName, ConfigPath, SynapseId, read_connections
+from cnapse_cli.view import CellName, ConfigPath, SynapseId
 
 if TYPE_CHECKING:
-    from cnapse.viewing.connections import Connections
-    from cnapse.volumes.reader import Layer
-    from cnapse_tasks.run import LayerName, Run
+    from cnapse.runs import RunData
 
 __all__ = ["draw", "picture"]
 
@@ -32,40 +29,37 @@ def picture(
     seed: Annotated[int, typer.Option(help="Chooses the synapses of a contact sheet.")] = 0,
 ) -> None:
     """Draw a synapse, a cell's synapses (--cell), or a sample of all (--sheet)."""
-    from cnapse_tasks.run import Run
+    from cnapse.runs import open_run
 
     if synapse is not None and (cell is not None or sheet is not None):
         raise ConfigError("give --synapse alone, or --cell and --sheet")
-    run = Run(load_config(config))
-    connections = read_connections(run)
+    run = open_run(config)
     if cell is None and sheet is None:
-        draw(run, output, synapse, connections)
+        draw(run, output, synapse)
         return
-    _draw_sheet(run, output, connections, cell, sheet, seed)
+    _draw_sheet(run, output, cell, sheet, seed)
 
 
-def draw(
-    run: Run, output: Path, synapse: int | None = None, connections: Connections | None = None
-) -> int:
+def draw(run: RunData, output: Path, synapse: int | None = None) -> int:
     """Draw one synapse of a run, a well-partnered one by default; which it was."""
     from cnapse.viewing.picture import draw_run_picture
 
-    connections = connections or read_connections(run)
+    connections = run.connections
     syn_id = connections.well_partnered() if synapse is None else synapse
-    draw_run_picture(_layers(run), connections, [syn_id], output)
+    draw_run_picture(run.picture_layers(), connections, [syn_id], output)
     return syn_id
 
 
 def _draw_sheet(
-    run: Run,
+    run: RunData,
     output: Path,
-    connections: Connections,
     cell: str | None,
     sheet: int | None,
     seed: int,
 ) -> None:
     from cnapse.viewing.picture import draw_run_picture
 
+    connections = run.connections
     most = sheet or 25
     if cell is None:
         title = "Synapses"
@@ -74,22 +68,10 @@ def _draw_sheet(
         found = connections.synapses_of(connections.cell_id(cell))
         chosen = found[:most]
         title = f"{cell}: {len(chosen)} of {len(found)} synapses"
-    draw_run_picture(_layers(run), connections, chosen, output, title=title)
+    draw_run_picture(run.picture_layers(), connections, chosen, output, title=title)
 
 
 def _sample(ids: list[int], count: int, seed: int) -> list[int]:
     """Some of the ids, in their order."""
     order = np.random.default_rng(seed).permutation(len(ids))[:count]
     return [ids[i] for i in np.sort(order)]
-
-
-def _layers(run: Run) -> dict[str, Layer]:
-    from cnapse.viewing.exhibit import present_layers
-
-    names: tuple[LayerName, ...] = ("image", "cells", "synapses")
-    for name in ("image", "cells"):
-        if run.given(name) is None:
-            raise ConfigError(f"layers.{name} is missing: a picture needs it")
-    if present_layers({"probability": run.layer_path("probability")}):
-        names = (*names, "probability")
-    return {name: run.layer(name) for name in names}

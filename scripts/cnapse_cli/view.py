@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cnapse.config import load_config
-from cnapse.errors import ConfigError, LayerNotFoundError, RunStateError
+from cnapse.errors import ConfigError, RunStateError
 
 if TYPE_CHECKING:
     from cnapse.geometry import Resolution
+    from cnapse.runs import LayerName, RunData
     from cnapse.viewing.connections import Connections
     from cnapse.viewing.exhibit import Aim
-    from cnapse_tasks.run import LayerName, Run
 
-__all__ = ["link", "read_connections", "view"]
+__all__ = ["link", "view"]
 
 ConfigPath = Annotated[Path, typer.Argument(help="The run's cnapse.toml.", show_default=False)]
 SynapseId = Annotated[
@@ -48,11 +47,11 @@ def view(
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser.")] = True,
 ) -> None:
     """Show a run in Neuroglancer, served from this machine; needs no internet."""
+    from cnapse.runs import open_run
     from cnapse.viewing.exhibit import exhibit, local_folders, measured_contrast, present_layers
     from cnapse.viewing.server import LayerServer
-    from cnapse_tasks.run import Run
 
-    run = Run(load_config(config))
+    run = open_run(config)
     paths = present_layers({name: run.layer_path(name) for name in _known(run)})
     connections = _connections_if_any(run)
     aim = _aim(run, connections, synapse, cell, position)
@@ -78,11 +77,11 @@ def view(
 
 def link(config: ConfigPath, synapse: SynapseId = None) -> None:
     """Print the address that shows a run, or a synapse, to everyone: for public layers."""
+    from cnapse.runs import open_run
     from cnapse.viewing.scene import LAYERS, LinkMaker, scene
     from cnapse.viewing.scene import link as address_of
-    from cnapse_tasks.run import Run
 
-    run = Run(load_config(config))
+    run = open_run(config)
     section = run.config.link
     public = {name: getattr(section, name, "") for name in LAYERS}
     if not section.viewer or not any(public.values()):
@@ -95,46 +94,28 @@ def link(config: ConfigPath, synapse: SynapseId = None) -> None:
         state = scene(public, resolution, _middle(run, _connections_if_any(run)))
         typer.echo(address_of(section.viewer, state))
         return
-    connections = read_connections(run)
+    connections = run.connections
     picked = connections.selection(synapse)
     place = connections.position_nm(synapse)
     maker = LinkMaker(section, resolution)
     typer.echo(maker.link(place, synapse, picked.pre_id, picked.post_ids))
 
 
-def read_connections(run: Run) -> Connections:
-    """The tables of a run.
-
-    Raises
-    ------
-    RunStateError
-        If it has none yet.
-    """
-    connections = _connections_if_any(run)
-    if connections is None:
-        raise RunStateError(
-            f"{run.config.output} has no tables yet: finish the run first with `cnapse run`"
-        )
-    return connections
-
-
-def _connections_if_any(run: Run) -> Connections | None:
-    from cnapse.viewing.connections import Connections
-
+def _connections_if_any(run: RunData) -> Connections | None:
     try:
-        return Connections.read(run.config.output)
-    except LayerNotFoundError:
+        return run.connections
+    except RunStateError:
         return None
 
 
-def _known(run: Run) -> list[LayerName]:
+def _known(run: RunData) -> list[LayerName]:
     """Layers that are given or that a run makes."""
     made: tuple[LayerName, ...] = ("probability", "synapses")
     return [name for name in _NAMES if run.given(name) or name in made]
 
 
 def _aim(
-    run: Run,
+    run: RunData,
     connections: Connections | None,
     synapse: int | None,
     cell: str | None,
@@ -146,14 +127,14 @@ def _aim(
     if sum(option is not None for option in (synapse, cell, position)) > 1:
         raise ConfigError("give one of --synapse, --cell and --position")
     if synapse is not None:
-        return Aim.at_synapse(read_connections(run), synapse)
+        return Aim.at_synapse(run.connections, synapse)
     if cell is not None:
-        found = read_connections(run)
+        found = run.connections
         return Aim.at_cell(found, found.cell_id(cell))
     return Aim(position or _middle(run, connections))
 
 
-def _middle(run: Run, connections: Connections | None) -> Resolution:
+def _middle(run: RunData, connections: Connections | None) -> Resolution:
     """A synapse worth looking at; the middle of the volume where there is none."""
     if connections is not None and not connections.synapses.empty:
         return connections.position_nm(connections.well_partnered())

@@ -45,6 +45,7 @@ class Numbers:
 
     name = "numbers"
     resolution = None
+    begin = None
 
     def __init__(self, shape, dtype="uint8"):
         self.shape = shape
