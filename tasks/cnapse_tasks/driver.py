@@ -194,6 +194,14 @@ def _forget_changed(
             f"{'; '.join(changes) or ', '.join(sorted(outdated))}. "
             "Take them back, choose another output, or make it again with --redo"
         )
+    # What would be forgotten must be among what is made again, or the rest would read nothing.
+    names = [stage.name for stage in stages_of(run)]
+    early = [name for name in names[: names.index(chosen[0].name)] if name in outdated]
+    if early:
+        raise RunStateError(
+            f"parameters of stage {early[0]} changed ({'; '.join(changes)}), and it comes before "
+            f"{chosen[0].name}: begin with --from {early[0]} --redo"
+        )
     if options.redo and options.first:
         outdated |= {chosen[0].name}
     for stage in stages_of(run):

@@ -46,13 +46,14 @@ def execute(run: Run, index: int) -> Mapping[str, object]:
     block = label.grid_of(run)[index]
     labelled = label.labels_of(run, block)
     record = stitch.load_components(run, index)
-    if labelled is None or record is None:
+    if labelled is None:
         ids = np.zeros(block.write.shape, np.uint64, order="F")
     else:
         labels, n = labelled
-        if n != record.n:
+        if record is None or n != record.n:
+            had = 0 if record is None else record.n
             raise RunStateError(
-                f"block {index} has {n} labels now and had {record.n} in stage label: "
+                f"block {index} has {n} labels now and had {had} in stage label: "
                 "the probability layer changed; make it again with --from label --redo"
             )
         mapping = run.data("stitch").get_arrays(f"{index:012d}.st")

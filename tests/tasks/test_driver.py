@@ -119,6 +119,26 @@ def test_changed_parameters_are_listed_and_redone_on_demand(config, probability,
     assert fingerprint(other) == fingerprint(fresh)
 
 
+def test_a_redo_does_not_leave_out_what_changed_before(
+    config, probability, tmp_path, fingerprint
+) -> None:
+    run_stages(config, Options(workers=1))
+    before = fingerprint(config)
+    other = made(probability[0], tmp_path / "out", label={"threshold": 0.8})
+    with pytest.raises(RunStateError, match=r"stage label changed .*--from label --redo"):
+        run_stages(other, Options(first="relabel", redo=True))
+    assert fingerprint(config) == before
+    assert all(state.complete for state in status(config))
+
+
+def test_a_missing_label_record_is_no_empty_block(config) -> None:
+    run_stages(config, Options(workers=1))
+    store = Store(config.output)
+    store.delete([".cnapse/label/data/000000000000.st"])
+    with pytest.raises(TasksFailedError, match=r"had 0 in stage label"):
+        run_stages(config, Options(first="relabel", redo=True))
+
+
 def test_an_edited_layer_is_noticed_by_its_version(config, probability) -> None:
     run_stages(config, Options(workers=1, last="label"))
     layers = {"probability": {"path": f"file://{probability[0]}", "version": "2"}}
