@@ -1,6 +1,5 @@
 """A run from a probability map to objects: resumed, changed, redone, failed."""
 
-import hashlib
 from pathlib import Path
 
 import cc3d
@@ -49,16 +48,6 @@ def made(path: str, output: Path, **changes) -> Config:
     return Config.from_dict(values | changes)
 
 
-def fingerprint(config: Config) -> dict[str, str]:
-    """Hashes of all that a run made, but for records and provenance."""
-    store = Store(config.output)
-    return {
-        name: hashlib.sha256(store.read(name)).hexdigest()
-        for name in store.names()
-        if not name.startswith(".cnapse/") and not name.endswith("provenance")
-    }
-
-
 def test_objects_are_those_of_the_whole_volume(config, probability) -> None:
     run_stages(config, Options(workers=2))
     layer = open_layer(f"{config.output}/synapses", mip=0)
@@ -71,7 +60,7 @@ def test_objects_are_those_of_the_whole_volume(config, probability) -> None:
     assert all(state.complete for state in status(config))
 
 
-def test_a_second_run_does_nothing(config) -> None:
+def test_a_second_run_does_nothing(config, fingerprint) -> None:
     run_stages(config, Options(workers=1))
     records = sorted(Store(config.output).child(".cnapse").names())
     before = fingerprint(config)
@@ -94,7 +83,7 @@ def test_a_second_run_does_nothing(config) -> None:
     assert sorted(Store(config.output).child(".cnapse").names()) == records
 
 
-def test_only_what_is_missing_is_made(config) -> None:
+def test_only_what_is_missing_is_made(config, fingerprint) -> None:
     run_stages(config, Options(workers=1))
     before = fingerprint(config)
     store = Store(config.output)
@@ -108,7 +97,9 @@ def test_only_what_is_missing_is_made(config) -> None:
     assert ledger.read("done/000000000001.json") == untouched
 
 
-def test_changed_parameters_are_listed_and_redone_on_demand(config, probability, tmp_path) -> None:
+def test_changed_parameters_are_listed_and_redone_on_demand(
+    config, probability, tmp_path, fingerprint
+) -> None:
     run_stages(config, Options(workers=1))
     other = made(probability[0], tmp_path / "out", label={"threshold": 0.8, "min_voxels": 5})
     with pytest.raises(RunStateError, match=r"label\.threshold: 0\.7 -> 0\.8.*--redo"):
@@ -160,7 +151,7 @@ def test_stages_are_chosen(config) -> None:
         run_stages(config, Options(first="relabel", last="label"))
 
 
-def test_from_with_redo_makes_a_stage_again(config) -> None:
+def test_from_with_redo_makes_a_stage_again(config, fingerprint) -> None:
     run_stages(config, Options())
     before = fingerprint(config)
     store = Store(config.output)
@@ -171,7 +162,9 @@ def test_from_with_redo_makes_a_stage_again(config) -> None:
     assert store.read(".cnapse/label/done/000000000000.json") == old
 
 
-def test_a_poison_task_is_set_aside_and_the_rest_goes_on(config, probability, tmp_path) -> None:
+def test_a_poison_task_is_set_aside_and_the_rest_goes_on(
+    config, probability, tmp_path, fingerprint
+) -> None:
     torn = tmp_path / "torn"
     create_layer(torn, kind="image", dtype="uint8", bounds=BOX, chunk_size=(16, 16, 4))
     run_config = made(str(torn), tmp_path / "poison")
@@ -194,7 +187,7 @@ def test_a_poison_task_is_set_aside_and_the_rest_goes_on(config, probability, tm
     assert fingerprint(run_config) == fingerprint(same)
 
 
-def test_bounds_that_are_multiples_of_nothing(probability, tmp_path) -> None:
+def test_bounds_that_are_multiples_of_nothing(probability, tmp_path, fingerprint) -> None:
     bounds = {"start": (1010, -30, 6), "stop": (1055, 3, 14)}
     inside = Box(bounds["start"], bounds["stop"], BOX.resolution)
     cut = np.zeros(SHAPE, bool)
