@@ -31,7 +31,8 @@ from numba import njit
 from cnapse.geometry import Box, Triple, triple
 from cnapse.partners.assign import AssignParameters, assign_many
 from cnapse.partners.emitters import find_emitters
-from cnapse.partners.montecarlo import Tissue, walk
+from cnapse.partners.labels import Tissue
+from cnapse.partners.montecarlo import walk
 from cnapse.synapses.measure import measure
 
 Labels = npt.NDArray[np.uint32]

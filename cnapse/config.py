@@ -116,10 +116,15 @@ class AssignSection(Section):
     """Partner assignment: a published set of parameters, and what differs from it."""
 
     preset: Literal["cnapse", "witvliet"] = "cnapse"
+    only: str = ""
+    """CSV whose first column lists the cells that may be partners."""
+    method: Literal["harmonic", "montecarlo", "both"] | None = None
     rule: Literal["near", "extracellular"] | None = None
     particles: Positive | None = None
     step_nm: Annotated[float, Field(gt=0)] | None = None
     max_steps: Positive | None = None
+    standard_error: Annotated[float, Field(gt=0, lt=1)] | None = None
+    tolerance: Annotated[float, Field(gt=0, lt=1)] | None = None
     padding_nm: Annotated[float, Field(ge=0)] | None = None
     min_share: Annotated[float, Field(ge=0, lt=1)] | None = None
     directions: Positive | None = None
@@ -132,7 +137,7 @@ class AssignSection(Section):
     max_box_voxels: Positive | None = None
     block: BlockShape | None = None
 
-    _OWN: ClassVar[frozenset[str]] = frozenset({"preset", "block"})
+    _OWN: ClassVar[frozenset[str]] = frozenset({"preset", "block", "only"})
 
     def overrides(self) -> dict[str, Any]:
         """The parameters that were set, by name."""
@@ -248,6 +253,7 @@ def _rooted(config: Config, folder: Path) -> Config:
         update={
             "output": rooted(config.output),
             "names": rooted(config.names),
+            "assign": config.assign.model_copy(update={"only": rooted(config.assign.only)}),
             "layers": config.layers.model_copy(update=layers),
             "detect": config.detect.model_copy(update={"model": _rooted_model(config, folder)}),
         }

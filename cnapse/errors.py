@@ -14,25 +14,41 @@ the way out; the command line prints it as one line.
     ├── LayerExistsError   (FileExistsError)    would overwrite
     ├── FormatError        (ValueError)         a file or array with a wrong shape, dtype or content
     ├── CheckpointError    (ValueError)         weights that do not fit the network
+    ├── ConvergenceError   (RuntimeError)       an iteration that did not reach its tolerance
     ├── TableError         (ValueError)         a table with wrong or missing columns
+    ├── StorageError       (OSError)            a disk that is full, no permission
     ├── RunStateError      (RuntimeError)       a run whose parameters changed, or is incomplete
     └── TasksFailedError   (RuntimeError)       tasks that were set aside after all their tries
+
+A script of one's own fails with one line, too, in ``with cnapse.one_line_errors():``.
 """
 
 from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 __all__ = [
     "BoundsError",
     "CheckpointError",
     "CnapseError",
     "ConfigError",
+    "ConvergenceError",
     "FormatError",
     "LayerExistsError",
     "LayerNotFoundError",
     "ResolutionError",
     "RunStateError",
+    "StorageError",
     "TableError",
     "TasksFailedError",
+    "one_line",
+    "one_line_errors",
+    "storage_error",
 ]
 
 
@@ -68,8 +84,16 @@ class CheckpointError(CnapseError, ValueError):
     """Weights that do not fit the network, or a model bundle that is not whole."""
 
 
+class ConvergenceError(CnapseError, RuntimeError):
+    """An iteration that did not reach its tolerance."""
+
+
 class TableError(CnapseError, ValueError):
     """A table with wrong or missing columns."""
+
+
+class StorageError(CnapseError, OSError):
+    """A disk that is full, a file that must not be read or written, a folder that cannot be."""
 
 
 class RunStateError(CnapseError, RuntimeError):
@@ -78,3 +102,73 @@ class RunStateError(CnapseError, RuntimeError):
 
 class TasksFailedError(CnapseError, RuntimeError):
     """Tasks that were set aside after all their tries."""
+
+
+_AGAIN = "then run the same command again (a run goes on where it stopped)"
+_FULL = f"no space left on the disk: free some, {_AGAIN}"
+_FORBIDDEN = "no permission: see who may with `ls -l`, or give another path"
+# What the system calls it, and what to do.
+_WAYS_OUT = {
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: f"the quota of this disk is used up: free some space, {_AGAIN}",
+    errno.EACCES: _FORBIDDEN,
+    errno.EPERM: _FORBIDDEN,
+    errno.EROFS: "the disk is read-only: give another path",
+    errno.ENOENT: "there is no such place: check the path",
+    errno.ENOTDIR: "a part of this path is a file, not a folder: give another path",
+    errno.EEXIST: "there is a file, and a folder is needed: give another path",
+    errno.EISDIR: "there is a folder, and a file is needed: give another name",
+    errno.EFBIG: "the file grows larger than this disk, or `ulimit -f`, lets it: give another disk",
+    errno.EMFILE: "too many files are open: allow more with `ulimit -n 4096`",
+}
+
+
+def storage_error(error: OSError, path: str | Path) -> StorageError:
+    """What the system said about a file, as one line with the way out.
+
+    Parameters
+    ----------
+    error : OSError
+    path
+        The file, since a failing write does not tell which it is.
+    """
+    said = error.strerror or str(error) or type(error).__name__
+    way_out = _WAYS_OUT.get(error.errno or 0, f"{said}: check the path and the disk")
+    return StorageError(f"{path}: {way_out}")
+
+
+def one_line(error: BaseException) -> str | None:
+    """One line for what a user can mend; None for what is a fault of the program."""
+    if isinstance(error, CnapseError):
+        message = str(error)
+    elif isinstance(error, OSError):
+        message = str(storage_error(error, error.filename or "disk or network"))
+    elif isinstance(error, MemoryError):
+        message = f"not enough memory ({error}): take fewer --workers or smaller blocks"
+    else:
+        return None
+    return " ".join(message.split())
+
+
+@contextlib.contextmanager
+def one_line_errors(program: str = "") -> Iterator[None]:
+    """End a script with one line instead of a traceback, if it fails by what a user can mend.
+
+    Parameters
+    ----------
+    program : str
+        What the line begins with; default the script's own name. The environment variable
+        ``CNAPSE_DEBUG`` brings the traceback back.
+
+    Raises
+    ------
+    SystemExit
+        With the line, which Python prints; the exit code is 1.
+    """
+    try:
+        yield
+    except Exception as error:
+        line = one_line(error)
+        if line is None or os.environ.get("CNAPSE_DEBUG"):
+            raise
+        sys.exit(f"{program or Path(sys.argv[0]).stem}: {line}")

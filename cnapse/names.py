@@ -1,4 +1,4 @@
-"""Names of cells: a CSV of segment id and name."""
+"""Names of cells, a CSV of segment id and name; and lists of cells."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pandas as pd
 from cnapse.errors import TableError
 from cnapse.store import Store, cloud_path
 
-__all__ = ["Names", "load_names"]
+__all__ = ["Names", "load_cells", "load_names"]
 
 
 class Names:
@@ -51,22 +51,48 @@ def load_names(path: str) -> Names:
     """
     if not path:
         return Names({})
+    table = _read(path, "segment id and name")
+    if table.shape[1] < 2:
+        raise TableError(f"{path}: needs two columns, segment id and name; it has one")
+    names: dict[int, str] = {}
+    for segment, called in zip(_ids(path, table), table[1].str.strip(), strict=True):
+        if segment in names:
+            raise TableError(f"{path}: segment id {segment} is there twice")
+        names[segment] = called
+    return Names(names)
+
+
+def load_cells(path: str) -> frozenset[int]:
+    """Read the segment ids in the first column of a CSV; with or without a header.
+
+    Raises
+    ------
+    LayerNotFoundError
+        If the file is not there.
+    TableError
+        If it lists nothing, or an id that is no whole number.
+    """
+    cells = frozenset(_ids(path, _read(path, "segment ids")))
+    if not cells:
+        raise TableError(f"{path}: lists no cell; give segment ids in the first column")
+    return cells
+
+
+def _read(path: str, what: str) -> pd.DataFrame:
+    """A CSV as text, without its header if it has one."""
     folder, _, name = cloud_path(path).rpartition("/")
     data = Store(folder).read(name)
     try:
         table = pd.read_csv(io.BytesIO(data), header=None, dtype="str", keep_default_na=False)
     except (ValueError, pd.errors.ParserError) as error:
-        raise TableError(f"{path}: not a CSV of segment id and name: {error}") from error
-    if table.shape[1] < 2:
-        raise TableError(f"{path}: needs two columns, segment id and name; it has one")
-    rows = list(zip(table[0].str.strip(), table[1].str.strip(), strict=True))
-    if rows and not rows[0][0].isdigit():
-        rows = rows[1:]
-    names: dict[int, str] = {}
-    for segment, called in rows:
-        if not segment.isdigit():
-            raise TableError(f"{path}: segment id {segment!r} is no whole number")
-        if int(segment) in names:
-            raise TableError(f"{path}: segment id {segment} is there twice")
-        names[int(segment)] = called
-    return Names(names)
+        raise TableError(f"{path}: not a CSV of {what}: {error}") from error
+    has_header = len(table) > 0 and not str(table.iloc[0, 0]).strip().isdigit()
+    return table.iloc[1:] if has_header else table
+
+
+def _ids(path: str, table: pd.DataFrame) -> list[int]:
+    segments = table[0].str.strip()
+    wrong = segments[~segments.str.isdigit()]
+    if len(wrong):
+        raise TableError(f"{path}: segment id {wrong.iloc[0]!r} is no whole number")
+    return [int(segment) for segment in segments]

@@ -8,7 +8,7 @@ are a bit field in Parquet, and names joined by ``|`` in CSV. Positions are cent
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntFlag
 from pathlib import Path
@@ -31,10 +31,12 @@ __all__ = [
     "SynapseFlag",
     "csv_bytes",
     "empty_table",
+    "filled",
     "flag_names",
     "parquet_bytes",
     "parse_flags",
     "parse_parquet",
+    "read_metadata",
     "read_table",
     "validate",
     "write_table",
@@ -116,8 +118,13 @@ SYNAPSES = Schema(
         ("max_probability", "float64", "", "highest predicted probability; empty without a map"),
         ("emitters", "int64", "voxels", "voxels from which transmitter was released"),
         ("lost", "float64", "", "share of the transmitter that reached no cell"),
+        ("trapped", "float64", "", "the part of it that lies in closed pockets, where known"),
+        ("near_cut", "float64", "", "chance that published walks, repeated, decide otherwise"),
+        ("disagreement", "float64", "", "total variation between both methods; empty for one"),
         ("n_partners", "int32", "", "number of postsynaptic cells"),
         ("flags", "uint32", "", "what is doubtful: see the flags"),
+        ("doubt", "float64", "", "0 to 1, to order review by; no probability"),
+        ("doubts", "str", "", "its parts by name, largest first"),
         ("link", "str", "", "address that shows the synapse in Neuroglancer"),
     ),
 )
@@ -135,6 +142,7 @@ PARTNERS = Schema(
         ("z_pos", "float64", "nm", "the same, z"),
         ("size", "float64", "nm3", "share x volume of the synapse"),
         ("share", "float64", "", "share among the partners; adds up to 1 over a synapse"),
+        ("share_error", "float64", "", "standard error of share by sampling; 0 where exact"),
         ("raw_share", "float64", "", "share of all the transmitter, before small ones are dropped"),
         ("lost", "float64", "", "share of the transmitter that reached no cell"),
         ("post_x", "float64", "nm", "where the cell is hit: centre of the nearest absorbing voxel"),
@@ -161,6 +169,13 @@ _ARROW = {
 def empty_table(schema: Schema) -> pd.DataFrame:
     """A table without rows."""
     return pd.DataFrame({c.name: pd.Series([], dtype=c.dtype) for c in schema.columns})
+
+
+def filled(table: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+    """The table with all columns of the schema, in order: what is not known yet is empty, or 0."""
+    unknown: dict[str, Any] = {"str": "", "float64": np.nan}
+    absent = {c.name: unknown.get(c.dtype, 0) for c in schema.columns if c.name not in table}
+    return table.assign(**absent)[schema.names]
 
 
 def validate(table: pd.DataFrame, schema: Schema) -> pd.DataFrame:
@@ -209,13 +224,22 @@ def parse_flags(text: str) -> int:
     return sum(known[name] for name in set(names))
 
 
-def parquet_bytes(table: pd.DataFrame, schema: Schema) -> bytes:
-    """The table as a Parquet file: the same rows give the same bytes."""
+def parquet_bytes(
+    table: pd.DataFrame, schema: Schema, metadata: Mapping[str, str] | None = None
+) -> bytes:
+    """The table as a Parquet file: the same rows give the same bytes.
+
+    Parameters
+    ----------
+    table, schema
+    metadata : mapping of str, optional
+        How the table was made, for `read_metadata`.
+    """
     table = validate(table, schema)
     fields = [pa.field(c.name, _ARROW[c.dtype], metadata=_field_notes(c)) for c in schema.columns]
     arrow = pa.Table.from_arrays(
         [pa.array(table[c.name].to_numpy(), type=_ARROW[c.dtype]) for c in schema.columns],
-        schema=pa.schema(fields, metadata={"cnapse_table": schema.name}),
+        schema=pa.schema(fields, metadata={"cnapse_table": schema.name, **(metadata or {})}),
     )
     buffer = io.BytesIO()
     pq.write_table(arrow, buffer, compression="zstd")
@@ -231,8 +255,15 @@ def csv_bytes(table: pd.DataFrame, schema: Schema | None = None, *, header: bool
     return text.encode()
 
 
-def write_table(table: pd.DataFrame, path: str | Path, schema: Schema | None = None) -> None:
+def write_table(
+    table: pd.DataFrame,
+    path: str | Path,
+    schema: Schema | None = None,
+    metadata: Mapping[str, str] | None = None,
+) -> None:
     """Write a table as Parquet or CSV, by the name's ending; whole or not at all.
+
+    A CSV has no room for `metadata`.
 
     Raises
     ------
@@ -241,7 +272,7 @@ def write_table(table: pd.DataFrame, path: str | Path, schema: Schema | None = N
     """
     folder, _, name = cloud_path(path).rpartition("/")
     if name.endswith(".parquet") and schema is not None:
-        data = parquet_bytes(table, schema)
+        data = parquet_bytes(table, schema, metadata)
     elif name.endswith(".csv"):
         data = csv_bytes(table, schema)
     else:
@@ -295,6 +326,32 @@ def read_table(
     if missing and not allow_missing:
         raise TableError(f"{location} has no column {', '.join(missing)}; it has {list(table)}")
     return table[[c for c in columns if c in table.columns]]
+
+
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """How a Parquet table was made: ``cnapse_assign`` holds the parameters as JSON.
+
+    Parameters
+    ----------
+    path
+        A Parquet file, or a folder of parts.
+
+    Raises
+    ------
+    LayerNotFoundError, TableError
+    """
+    location = cloud_path(path)
+    if not location.endswith(".parquet"):
+        names = [n for n in Store(location).names() if n.endswith(".parquet") and "/" not in n]
+        if not names:
+            raise LayerNotFoundError(f"no table at {location}: expected a .parquet or parts")
+        location = f"{location}/{min(names)}"
+    folder, _, name = location.rpartition("/")
+    try:
+        found = pq.read_schema(io.BytesIO(Store(folder).read(name))).metadata or {}
+    except pa.ArrowInvalid as error:
+        raise TableError(f"{location} is not a Parquet table: {error}") from error
+    return {key.decode(): value.decode() for key, value in found.items()}
 
 
 def _field_notes(column: Column) -> dict[str, str]:

@@ -40,7 +40,7 @@ class Tissue:
     folder: Path
 
     def config(self, output: Path, **changes) -> Config:
-        """A run from the probability map on."""
+        """A run from the probability map on, by both methods of assignment."""
         values = {
             "output": f"file://{output}",
             "resolution": self.box.resolution,
@@ -49,6 +49,7 @@ class Tissue:
                 "cells": f"file://{self.folder}/cells",
             },
             "label": {"min_voxels": 5},
+            "assign": {"method": "both"},
             "block": (64, 64, 8),
         }
         return Config.from_dict(values | changes)

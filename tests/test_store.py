@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cnapse.errors import FormatError, LayerNotFoundError, TableError
-from cnapse.names import load_names
+from cnapse.names import load_cells, load_names
 from cnapse.store import Store, cloud_path, local_path
 
 
@@ -37,7 +37,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("pathlib.Path.write_bytes", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match="/f: no space left on the disk: free some, then"):
         store.put("f", b"new")
     assert store.get("f") == b"old"
     assert store.names() == ["f"]
@@ -83,6 +83,22 @@ def test_names_of_cells(tmp_path) -> None:
     names = load_names(str(tmp_path / "names.csv"))
     assert names.of([7, 8, 2**64 - 1]) == ["AVAL", "8", "ASH left"]
     assert load_names("").of([3]) == ["3"]
+
+
+@pytest.mark.parametrize("text", ["id\n7\n9\n", "9\n7", "id,name\n7,a\n9,b\n7,c\n"])
+def test_lists_of_cells(tmp_path, text) -> None:
+    (tmp_path / "cells.csv").write_text(text)
+    assert load_cells(str(tmp_path / "cells.csv")) == {7, 9}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("id\n", "lists no cell"), ("7\nx\n", "'x' is no whole number"), ("", "not a CSV")],
+)
+def test_wrong_lists_of_cells(tmp_path, text, message) -> None:
+    (tmp_path / "cells.csv").write_text(text)
+    with pytest.raises(TableError, match=message):
+        load_cells(str(tmp_path / "cells.csv"))
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,12 @@ from cnapse.tables import (
     TABLES,
     SynapseFlag,
     empty_table,
+    filled,
     flag_names,
     parquet_bytes,
     parse_flags,
     parse_parquet,
+    read_metadata,
     read_table,
     validate,
     write_table,
@@ -69,6 +71,30 @@ def test_same_rows_same_bytes_and_parts_are_joined(tmp_path) -> None:
     pd.testing.assert_frame_equal(read_table(tmp_path / "parts"), table)
     only = read_table(tmp_path / "parts", columns=["syn_id", "size"])
     assert list(only) == ["syn_id", "size"]
+
+
+def test_metadata_is_kept_in_files_and_parts(tmp_path) -> None:
+    made = {"cnapse_assign": '{"preset":"cnapse"}'}
+    write_table(rows(PARTNERS), tmp_path / "p" / "part-0.parquet", PARTNERS, made)
+    for path in (tmp_path / "p", tmp_path / "p" / "part-0.parquet"):
+        assert read_metadata(path) == {"cnapse_table": "partners", **made}
+    (tmp_path / "no.parquet").write_bytes(b"nothing of the kind")
+    with pytest.raises(TableError, match="is not a Parquet table"):
+        read_metadata(tmp_path / "no.parquet")
+    with pytest.raises(LayerNotFoundError, match="no table at"):
+        read_metadata(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("schema", TABLES.values(), ids=lambda s: s.name)
+def test_what_is_not_known_yet_is_filled_in(schema) -> None:
+    table = rows(schema)
+    assert_same = pd.testing.assert_frame_equal
+    assert_same(filled(table, schema), table)
+    some = filled(table[["syn_id", "flags"]], schema)
+    validate(some, schema)
+    assert some["syn_id"].tolist() == table["syn_id"].tolist()
+    assert some["lost"].isna().all()
+    assert some["n_partners"].tolist() == [0, 0, 0]
 
 
 def test_empty_tables_keep_their_dtypes(tmp_path) -> None:

@@ -25,12 +25,27 @@ class Arrivals:
         Share that reached no cell; with `raw_share` it adds up to 1.
     voxels : ndarray of int64, shape (n, 3)
         Per cell, the absorbing voxel nearest to the mean place of absorption, in the cutout.
+    particles : int
+        How many were released; 0 for the exact solution, which has no sampling error.
+    trapped : float
+        The part of `lost` that lies in closed pockets, where the method can tell.
     """
 
     post_ids: npt.NDArray[np.uint64]
     raw_share: npt.NDArray[np.float64]
     lost: float
     voxels: npt.NDArray[np.int64]
+    particles: int = 0
+    trapped: float = 0.0
+
+    def distance(self, other: Arrivals) -> float:
+        """Total variation between where the transmitter went: half the sum of differences."""
+        ids = np.union1d(self.post_ids, other.post_ids)
+        shares = np.zeros((2, len(ids)))
+        for row, arrivals in zip(shares, (self, other), strict=True):
+            row[np.searchsorted(ids, arrivals.post_ids)] = arrivals.raw_share
+        apart = np.abs(shares[0] - shares[1]).sum() + abs(self.lost - other.lost)
+        return float(apart / 2)
 
     @classmethod
     def none(cls) -> Arrivals:

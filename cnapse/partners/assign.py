@@ -1,8 +1,8 @@
 """Postsynaptic partners of synapses: cutout, emitters, diffusion, shares.
 
 1. The cutout is the synapse's bounding box grown by the padding and clipped to the cells' bounds.
-2. Emitters are found (:mod:`cnapse.partners.emitters`) and transmitter diffuses
-   (:mod:`cnapse.partners.montecarlo`).
+2. Emitters are found (:mod:`cnapse.partners.emitters`) and transmitter diffuses, solved exactly
+   (:mod:`cnapse.partners.harmonic`) or walked (:mod:`cnapse.partners.montecarlo`).
 3. Cells with at most `min_share` of all the transmitter are dropped; the rest adds up to 1.
 
 What is read of the arrays is the cutouts of the synapses in the table, nothing else: the volume is
@@ -12,8 +12,7 @@ never scanned. Whatever is doubtful is flagged, never silent.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,10 +22,20 @@ import pandas as pd
 from cnapse.errors import BoundsError, FormatError, TableError
 from cnapse.geometry import Box, triple
 from cnapse.partners.arrivals import Arrivals
+from cnapse.partners.assignment import (
+    ASSIGNED,
+    PARTNER_ROWS,
+    Assignment,
+    Site,
+    partner_rows,
+    synapse_rows,
+)
 from cnapse.partners.emitters import find_emitters
-from cnapse.partners.montecarlo import Tissue, walk
+from cnapse.partners.harmonic import solve
+from cnapse.partners.labels import Tissue
+from cnapse.partners.montecarlo import walk
 from cnapse.partners.parameters import AssignParameters, parameters_of
-from cnapse.tables import PARTNERS, SYNAPSES, SynapseFlag
+from cnapse.tables import SynapseFlag
 
 __all__ = [
     "ASSIGNED",
@@ -42,25 +51,6 @@ __all__ = [
 
 Array = npt.NDArray[Any]
 
-PARTNER_ROWS = (
-    "syn_id",
-    "pre_id",
-    "post_id",
-    "size",
-    "share",
-    "raw_share",
-    "lost",
-    "post_x",
-    "post_y",
-    "post_z",
-    "n_partners",
-    "flags",
-)
-"""Columns of a partner row that assignment fills."""
-
-ASSIGNED = ("syn_id", "emitters", "lost", "n_partners", "flags")
-"""Columns of a synapse row that assignment fills."""
-
 _AXES = ("x", "y", "z")
 _NEEDED = (
     "syn_id",
@@ -70,59 +60,6 @@ _NEEDED = (
     *(f"stop_{a}" for a in _AXES),
     "first_voxel",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Site:
-    """One synapse, as far as assignment needs to know it.
-
-    Parameters
-    ----------
-    syn_id, pre_id
-        The synapse and its presynaptic cell; 0 for none.
-    extent : Box
-        Voxels that the synapse's bounding box covers.
-    first_voxel
-        Raster index of the synapse's first voxel in the full bounds: chooses its random numbers.
-    """
-
-    syn_id: int
-    pre_id: int
-    extent: Box
-    first_voxel: int
-
-
-@dataclass(frozen=True, slots=True)
-class Assignment:
-    """Partners of one synapse.
-
-    Parameters
-    ----------
-    post_ids : ndarray of uint64, shape (n,)
-        Partners, ascending.
-    share : ndarray of float64, shape (n,)
-        Share among the partners; adds up to 1.
-    raw_share : ndarray of float64, shape (n,)
-        Share of all the transmitter. Dropped cells and `lost` make up the rest.
-    post_nm : ndarray of float64, shape (n, 3)
-        Centre of the absorbing voxel nearest to the mean place of absorption, nm.
-    emitters
-        Number of emitter voxels.
-    lost
-        Share of the transmitter that reached no cell.
-    flags : SynapseFlag
-    arrivals : Arrivals
-        All the cells that were reached, before small ones are dropped.
-    """
-
-    post_ids: npt.NDArray[np.uint64]
-    share: npt.NDArray[np.float64]
-    raw_share: npt.NDArray[np.float64]
-    post_nm: npt.NDArray[np.float64]
-    emitters: int
-    lost: float
-    flags: SynapseFlag
-    arrivals: Arrivals
 
 
 class _Cutouts(NamedTuple):
@@ -182,15 +119,28 @@ def assign_synapse(
     _check_shapes(cells, density, cutout, site)
     flags, refused = _before(site, cutout, parameters)
     if refused:
-        return _unassigned(flags | refused)
+        return Assignment.none(site.pre_id, flags | refused)
     rule = parameters.emitter_rule(cutout.resolution)
     start = triple([a - b for a, b in zip(site.extent.start, cutout.start, strict=True)])
     emitters = find_emitters(cells, density, start, site.pre_id, rule)
     if not len(emitters):
-        return _unassigned(flags | SynapseFlag.NO_EMITTERS)
+        return Assignment.none(site.pre_id, flags | SynapseFlag.NO_EMITTERS)
     tissue = Tissue(cells, density, start, site.pre_id, rule.paints, cutout.resolution)
-    arrivals = walk(tissue, emitters, parameters.walk, (parameters.seed, site.first_voxel))
-    return _assignment(arrivals, len(emitters), cutout, flags, parameters)
+    found = _diffused(tissue, emitters, site, parameters)
+    return _assignment(site, found, len(emitters), cutout, flags, parameters)
+
+
+def _diffused(
+    tissue: Tissue, emitters: npt.NDArray[np.int32], site: Site, how: AssignParameters
+) -> tuple[Arrivals, float]:
+    """Where the transmitter goes, and how far the methods disagree (nan unless both ran)."""
+    stream = (how.seed, site.first_voxel)
+    if how.method == "montecarlo":
+        return walk(tissue, emitters, how.walk, stream), math.nan
+    arrivals = solve(tissue, emitters, how.laplace)
+    if how.method == "harmonic":
+        return arrivals, math.nan
+    return arrivals, arrivals.distance(walk(tissue, emitters, how.walk, stream))
 
 
 def assign_many(
@@ -201,6 +151,7 @@ def assign_many(
     parameters: AssignParameters,
     *,
     bounds: Box | None = None,
+    threads: int = 1,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Partners of the synapses in a table.
 
@@ -217,6 +168,8 @@ def assign_many(
     bounds : Box, optional
         Full bounds of the cells, where cutouts are clipped; default: `box`. A part of a volume
         gives the same rows as the whole if it says the bounds of the whole.
+    threads
+        How many synapses are worked on at once. The rows do not depend on it.
 
     Returns
     -------
@@ -240,8 +193,13 @@ def assign_many(
     _check_many(synapses, cells, box, table)
     parameters.check(box.resolution)
     data = _Cutouts(synapses, cells, box, box if bounds is None else bounds)
-    found = [_assign_row(data, site, parameters) for site in _sites(table, box)]
-    return _partner_rows(table, found), _synapse_rows(table, found)
+    sites = _sites(table, box)
+    if threads == 1:
+        found = [_assign_row(data, site, parameters) for site in sites]
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            found = list(pool.map(lambda site: _assign_row(data, site, parameters), sites))
+    return partner_rows(table, found), synapse_rows(table, found)
 
 
 def _assign_row(data: _Cutouts, site: Site, parameters: AssignParameters) -> Assignment:
@@ -249,7 +207,7 @@ def _assign_row(data: _Cutouts, site: Site, parameters: AssignParameters) -> Ass
     cutout = parameters.cutout(site.extent, data.bounds)
     flags, refused = _before(site, cutout, parameters)
     if refused:
-        return _unassigned(flags | refused)
+        return Assignment.none(site.pre_id, flags | refused)
     for needed in (cutout, site.extent):
         if not data.box.contains(needed):
             raise BoundsError(
@@ -279,36 +237,45 @@ def _before(
 
 
 def _assignment(
-    arrivals: Arrivals, emitters: int, cutout: Box, flags: SynapseFlag, how: AssignParameters
+    site: Site,
+    found: tuple[Arrivals, float],
+    emitters: int,
+    cutout: Box,
+    flags: SynapseFlag,
+    how: AssignParameters,
 ) -> Assignment:
     """Drop small shares, make the rest add up to 1, and flag what is doubtful."""
+    arrivals, disagreement = found
     raw = arrivals.raw_share
-    kept = raw > how.min_share
+    kept = raw > how.cut
+    if how.only is not None:
+        kept &= np.array([int(cell) in how.only for cell in arrivals.post_ids], dtype=np.bool_)
     if not kept.any():
         flags |= SynapseFlag.NOTHING_HIT
     if arrivals.lost > how.lost_limit:
         flags |= SynapseFlag.MANY_LOST
-    error = math.sqrt(how.min_share * (1 - how.min_share) / how.particles)
-    if (np.abs(raw - how.min_share) <= how.near_cut_sigmas * error).any():
+    sigmas = how.sigmas_from_cut(raw)
+    if sigmas <= how.near_cut_sigmas:
         flags |= SynapseFlag.NEAR_CUT
+    total = raw[kept].sum()
+    share = raw[kept] / total
+    sampled = arrivals.particles * total
+    error = np.sqrt(share * (1 - share) / sampled) if sampled else np.zeros(len(share))
     centres = arrivals.voxels[kept] + np.asarray(cutout.start) + 0.5
     return Assignment(
+        pre_id=site.pre_id,
         post_ids=arrivals.post_ids[kept],
-        share=raw[kept] / raw[kept].sum(),
+        share=share,
+        share_error=error,
         raw_share=raw[kept],
         post_nm=centres * np.asarray(cutout.resolution),
         emitters=emitters,
         lost=arrivals.lost,
+        trapped=arrivals.trapped,
+        near_cut=math.erfc(sigmas / math.sqrt(2)),
+        disagreement=disagreement,
         flags=flags,
         arrivals=arrivals,
-    )
-
-
-def _unassigned(flags: SynapseFlag) -> Assignment:
-    """No transmitter was released, so none is lost either."""
-    none = Arrivals.none()
-    return Assignment(
-        none.post_ids, none.raw_share, none.raw_share, np.empty((0, 3)), 0, 0.0, flags, none
     )
 
 
@@ -321,49 +288,6 @@ def _sites(table: pd.DataFrame, box: Box) -> list[Site]:
         Site(syn_id, pre_id, Box(triple(start), triple(stop), box.resolution), first_voxel)
         for syn_id, pre_id, first_voxel, start, stop in zip(*columns, starts, stops, strict=True)
     ]
-
-
-def _partner_rows(table: pd.DataFrame, found: Sequence[Assignment]) -> pd.DataFrame:
-    """One row a partner."""
-    counts = np.array([len(a.post_ids) for a in found], dtype=np.int64)
-    places = _joined([a.post_nm for a in found], np.empty((0, 3)))
-    share = _joined([a.share for a in found], np.empty(0))
-    size = np.repeat(table["size"].to_numpy(np.float64), counts)
-    columns: dict[str, Any] = {
-        "syn_id": np.repeat(table["syn_id"].to_numpy(), counts),
-        "pre_id": np.repeat(table["pre_id"].to_numpy(), counts),
-        "post_id": _joined([a.post_ids for a in found], np.empty(0, np.uint64)),
-        "size": share * size,
-        "share": share,
-        "raw_share": _joined([a.raw_share for a in found], np.empty(0)),
-        "lost": np.repeat([a.lost for a in found], counts),
-        **{f"post_{axis}": places[:, i] for i, axis in enumerate(_AXES)},
-        "n_partners": np.repeat(counts, counts),
-        "flags": np.repeat([int(a.flags) for a in found], counts),
-    }
-    return _typed(columns, PARTNER_ROWS, PARTNERS.columns)
-
-
-def _synapse_rows(table: pd.DataFrame, found: Sequence[Assignment]) -> pd.DataFrame:
-    """One row a synapse."""
-    columns: dict[str, Any] = {
-        "syn_id": table["syn_id"].to_numpy(),
-        "emitters": [a.emitters for a in found],
-        "lost": [a.lost for a in found],
-        "n_partners": [len(a.post_ids) for a in found],
-        "flags": [int(a.flags) for a in found],
-    }
-    return _typed(columns, ASSIGNED, SYNAPSES.columns)
-
-
-def _typed(columns: dict[str, Any], names: Sequence[str], schema: Sequence[Any]) -> pd.DataFrame:
-    """The columns in order, each of the dtype that the schema says."""
-    dtypes = {column.name: column.dtype for column in schema}
-    return pd.DataFrame({name: np.asarray(columns[name]).astype(dtypes[name]) for name in names})
-
-
-def _joined(parts: Sequence[Array], empty: Array) -> Array:
-    return np.concatenate(parts) if parts else empty
 
 
 def _check_shapes(cells: Array, density: Array, cutout: Box, site: Site) -> None:

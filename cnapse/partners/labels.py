@@ -1,7 +1,8 @@
-"""Labels around a synapse in the form that compiled kernels read: which cell is at a voxel."""
+"""Labels around a synapse, and the form of them that compiled kernels read."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,9 +10,37 @@ import numpy.typing as npt
 from numba import njit
 
 from cnapse.errors import FormatError
-from cnapse.geometry import Triple
+from cnapse.geometry import Resolution, Triple
 
-__all__ = ["Labels", "inside", "label_at", "labels_of"]
+__all__ = ["Labels", "Tissue", "inside", "label_at", "labels_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tissue:
+    """What surrounds one synapse.
+
+    Parameters
+    ----------
+    cells : ndarray of unsigned int, shape (x, y, z)
+        Labels of the cutout, 0 for free space.
+    density : ndarray of bool, shape (x, y, z)
+        The synapse's voxels.
+    density_start : (x, y, z)
+        Where `density` starts in the cutout.
+    pre_id
+        Presynaptic cell.
+    paints
+        Whether the density counts as the presynaptic cell.
+    resolution : (x, y, z)
+        Voxel size, nm.
+    """
+
+    cells: npt.NDArray[np.unsignedinteger[Any]]
+    density: npt.NDArray[np.bool_]
+    density_start: Triple
+    pre_id: int
+    paints: bool
+    resolution: Resolution
 
 
 class Labels(NamedTuple):

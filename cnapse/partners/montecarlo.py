@@ -25,8 +25,11 @@ mathematical libraries that differ in the last bit give the same table; and no f
 from __future__ import annotations
 
 import functools
+import itertools
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -34,11 +37,14 @@ import numpy.typing as npt
 from numba import njit
 
 from cnapse.errors import ConfigError
-from cnapse.geometry import Triple, format_resolution
+from cnapse.geometry import format_resolution
 from cnapse.partners.arrivals import Arrivals
-from cnapse.partners.labels import Labels, label_at, labels_of
+from cnapse.partners.labels import Labels, Tissue, label_at, labels_of
 
-__all__ = ["Tissue", "Walk", "check_step", "fibonacci_sphere", "walk"]
+__all__ = ["Walk", "check_step", "fibonacci_sphere", "walk", "walk_ends"]
+
+MOST_PARTICLES = 10_000_000
+"""More are never released for one synapse."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -52,41 +58,25 @@ _STEP_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
-class Tissue:
-    """What surrounds one synapse.
+class Walk:
+    """How particles walk.
 
     Parameters
     ----------
-    cells : ndarray of unsigned int, shape (x, y, z)
-        Labels of the cutout, 0 for free space.
-    density : ndarray of bool, shape (x, y, z)
-        The synapse's voxels.
-    density_start : (x, y, z)
-        Where `density` starts in the cutout.
-    pre_id
-        Presynaptic cell.
-    paints
-        Whether the density counts as the presynaptic cell.
-    resolution : (x, y, z)
-        Voxel size, nm.
+    particles
+        How many.
+    step_nm, directions, max_steps
+        Length of a step, of how many directions, and how many steps at most.
+    standard_error
+        Release more particles, up to `MOST_PARTICLES`, until every share's sampling error is at
+        most this.
     """
-
-    cells: npt.NDArray[np.unsignedinteger[Any]]
-    density: npt.NDArray[np.bool_]
-    density_start: Triple
-    pre_id: int
-    paints: bool
-    resolution: tuple[float, float, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Walk:
-    """How particles walk: how many, how far a step, of how many directions, how many steps."""
 
     particles: int = 1000
     step_nm: float = 4.0
     directions: int = 10_000
     max_steps: int = 10_000
+    standard_error: float | None = None
 
 
 def check_step(step_nm: float, resolution: Sequence[float]) -> None:
@@ -138,24 +128,70 @@ def _steps(count: int, step_nm: float, resolution: tuple[float, float, float]) -
 
 
 def walk(
-    tissue: Tissue, emitters: npt.NDArray[np.int32], how: Walk, stream: tuple[int, int]
+    tissue: Tissue,
+    emitters: npt.NDArray[np.int32],
+    how: Walk,
+    stream: tuple[int, int],
+    *,
+    threads: int = 1,
 ) -> Arrivals:
     """Let particles diffuse from the emitters of one synapse.
 
     Parameters
     ----------
-    tissue
-        Labels and density of the cutout.
+    tissue : Tissue
+        What surrounds the synapse.
     emitters : ndarray of int32, shape (n, 3)
         Voxels in the cutout, at least one.
-    how
+    how : Walk
         Number of particles, step, directions, most steps.
     stream : (seed, first voxel)
         Of the run and of the synapse; they choose the random numbers.
+    threads
+        How many walk particles at once. The result does not depend on it.
 
     Returns
     -------
     Arrivals
+
+    Raises
+    ------
+    ConfigError
+        If the step is longer than the smallest voxel.
+    """
+    ends, places = walk_ends(tissue, emitters, how, stream, threads=threads)
+    while (more := _still_needed(ends, how.standard_error)) > 0:
+        next_ends, next_places = walk_ends(
+            tissue, emitters, replace(how, particles=more), stream, threads=threads, first=len(ends)
+        )
+        ends, places = np.concatenate([ends, next_ends]), np.concatenate([places, next_places])
+    return _tally(ends, places, np.asarray(tissue.resolution))
+
+
+def walk_ends(
+    tissue: Tissue,
+    emitters: npt.NDArray[np.int32],
+    how: Walk,
+    stream: tuple[int, int],
+    *,
+    threads: int = 1,
+    first: int = 0,
+) -> tuple[npt.NDArray[np.uint64], Floats]:
+    """Where each particle ends.
+
+    Parameters
+    ----------
+    tissue, emitters, how, stream, threads
+        As for `walk`; its ``standard_error`` is not looked at.
+    first
+        Number of the first particle: the particles of several calls are different ones.
+
+    Returns
+    -------
+    ends : ndarray of uint64, shape (particles,)
+        Cell that took each up; 0 for lost.
+    places : ndarray of float64, shape (particles, 3)
+        Where, in voxels from the cutout's corner.
 
     Raises
     ------
@@ -169,8 +205,35 @@ def walk(
     labels = labels_of(
         tissue.cells, tissue.density, tissue.density_start, tissue.pre_id, paints=tissue.paints
     )
-    _walk(labels, emitters, steps, _stream_key(*stream), how.max_steps, ends, places)
-    return _tally(ends, places, np.asarray(tissue.resolution))
+    key = _stream_key(*stream)
+
+    def run(start: int, stop: int) -> None:
+        _walk(
+            labels, emitters, steps, key, how.max_steps, first + start,
+            ends[start:stop], places[start:stop],
+        )  # fmt: skip
+
+    if threads == 1:
+        run(0, how.particles)
+        return ends, places
+    cuts = np.linspace(0, how.particles, 4 * threads + 1).astype(int).tolist()
+    with ThreadPoolExecutor(threads) as pool:
+        for done in [pool.submit(run, a, b) for a, b in itertools.pairwise(cuts)]:
+            done.result()
+    return ends, places
+
+
+def _still_needed(ends: npt.NDArray[np.uint64], standard_error: float | None) -> int:
+    """How many more particles the wanted sampling error seems to need."""
+    if standard_error is None:
+        return 0
+    _, counts = np.unique(ends, return_counts=True)
+    share = counts / len(ends)
+    worst = float((share * (1 - share)).max())
+    # One particle that went elsewhere is not yet known to be one of few.
+    worst = max(worst, 1 / len(ends))
+    wanted = min(math.ceil(worst / standard_error**2), MOST_PARTICLES)
+    return max(0, wanted - len(ends))
 
 
 def _tally(labels: npt.NDArray[np.uint64], places: Floats, voxel_nm: Floats) -> Arrivals:
@@ -191,6 +254,7 @@ def _tally(labels: npt.NDArray[np.uint64], places: Floats, voxel_nm: Floats) -> 
         counts / len(labels),
         float(np.count_nonzero(~hit) / len(labels)),
         voxels[nearest],
+        particles=len(labels),
     )
 
 
@@ -224,14 +288,24 @@ def _below(state: Any, count: Any) -> Any:
 
 @njit(nogil=True, cache=True)
 def _walk(
-    labels: Labels, emitters: Any, steps: Any, key: Any, max_steps: int, ends: Any, places: Any
+    labels: Labels,
+    emitters: Any,
+    steps: Any,
+    key: Any,
+    max_steps: int,
+    first: int,
+    ends: Any,
+    places: Any,
 ) -> None:
-    """Fill `ends` (cells; 0 for lost) and `places` (voxels, from the cutout's corner)."""
+    """Fill `ends` (cells; 0 for lost) and `places` (voxels, from the cutout's corner).
+
+    Particles are numbered from `first`.
+    """
     nx, ny, nz = labels.cells.shape
     emitter_count = np.uint64(emitters.shape[0])
     step_count = np.uint64(steps.shape[0])
     for particle in range(ends.shape[0]):
-        state = _mix(key + np.uint64(particle) * _GAMMA) + _GAMMA
+        state = _mix(key + np.uint64(first + particle) * _GAMMA) + _GAMMA
         e = _below(state, emitter_count)
         x, y, z = emitters[e, 0] + 0.5, emitters[e, 1] + 0.5, emitters[e, 2] + 0.5
         for _ in range(max_steps):

@@ -1,20 +1,31 @@
-"""How partners are assigned: the two published sets of parameters, and any change to them."""
+"""How partners are assigned: the two published sets of parameters, and any change to them.
+
+The presets say where transmitter is released, how far it is followed, and what counts as a partner.
+Both programs then walk particles (``method="montecarlo"``); the default is the exact solution.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
+
+import numpy as np
+import numpy.typing as npt
 
 from cnapse.errors import ConfigError
 from cnapse.geometry import Box, Triple, triple
 from cnapse.partners.emitters import EmitterRule, RuleName
+from cnapse.partners.harmonic import Laplace
 from cnapse.partners.montecarlo import Walk, check_step
 
-__all__ = ["PRESETS", "AssignParameters", "Preset", "parameters_of"]
+__all__ = ["METHODS", "PRESETS", "AssignParameters", "Method", "Preset", "parameters_of"]
 
 Preset = Literal["cnapse", "witvliet"]
+Method = Literal["harmonic", "montecarlo", "both"]
+
+METHODS = get_args(Method)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +44,23 @@ class AssignParameters:
         How far the footprint reaches from the density, in both axes of the plane; default likewise.
     pre_reach_nm, density_reach_nm : float, optional
         The same reaches in nm; they go before those in voxels.
-    particles, step_nm, directions, max_steps
+    method
+        ``harmonic``: the diffusion solved exactly (:mod:`cnapse.partners.harmonic`);
+        ``montecarlo``: random walks, as published; ``both``: the rows of ``harmonic``, and how far
+        the walks disagree.
+    step_nm
+        Length of a step of the walks; the exact solution is that of walks with such steps.
+    particles, directions, max_steps
         The random walks; see :mod:`cnapse.partners.montecarlo`.
+    standard_error : float, optional
+        Release more particles until every share's sampling error is at most this.
+    tolerance
+        No share of the exact solution is off by more than this.
     min_share
-        A cell with at most this share of all the transmitter is no partner. 0 keeps every cell.
+        A cell with at most this share of all the transmitter is no partner. 0 keeps every cell that
+        the published walks could find: of the exact shares, those above that of one particle.
+    only : frozenset of int, optional
+        Only these cells may be partners. Others still take transmitter up.
     lost_limit
         A larger lost share is flagged.
     near_cut_sigmas
@@ -58,11 +82,15 @@ class AssignParameters:
     density_reach_vx: tuple[int, int] | None = None
     pre_reach_nm: float | None = None
     density_reach_nm: float | None = None
+    method: Method = "harmonic"
     particles: int = 1000
     step_nm: float = 4.0
     directions: int = 10_000
     max_steps: int = 10_000
+    standard_error: float | None = None
+    tolerance: float = 1e-4
     min_share: float = 0.01
+    only: frozenset[int] | None = None
     lost_limit: float = 0.5
     near_cut_sigmas: float = 2.0
     max_box_voxels: int = 1 << 24
@@ -75,6 +103,12 @@ class AssignParameters:
         for name in ("padding_nm", "near_cut_sigmas", "seed"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} = {getattr(self, name)}: must not be negative")
+        if self.method not in METHODS:
+            raise ConfigError(f"method {self.method!r} is unknown: give {', '.join(METHODS)}")
+        for name in ("standard_error", "tolerance"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < 1:
+                raise ConfigError(f"{name} = {value}: must be a share between 0 and 1")
         for name in ("step_nm", "pre_reach_nm", "density_reach_nm"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
@@ -107,7 +141,21 @@ class AssignParameters:
     @property
     def walk(self) -> Walk:
         """The part that the random walks need."""
-        return Walk(self.particles, self.step_nm, self.directions, self.max_steps)
+        return Walk(
+            self.particles, self.step_nm, self.directions, self.max_steps, self.standard_error
+        )
+
+    @property
+    def laplace(self) -> Laplace:
+        """The part that the exact solution needs."""
+        return Laplace(self.step_nm, self.tolerance)
+
+    @property
+    def cut(self) -> float:
+        """A cell with at most this share of all the transmitter is no partner."""
+        if self.method == "montecarlo":
+            return self.min_share
+        return max(self.min_share, 1 / self.particles)
 
     def emitter_rule(self, resolution: Sequence[float]) -> EmitterRule:
         """The emitter rule with its reaches in voxels of `resolution` (nm)."""
@@ -127,6 +175,16 @@ class AssignParameters:
         """
         check_step(self.step_nm, resolution)
         self.emitter_rule(resolution)
+
+    def sigmas_from_cut(self, raw_share: npt.NDArray[np.float64]) -> float:
+        """How far the share nearest to the least share is from it, in sampling errors of the walks.
+
+        Infinite where there is no share, or no least share.
+        """
+        if not len(raw_share) or not self.min_share:
+            return math.inf
+        apart = float(np.abs(raw_share - self.min_share).min())
+        return apart / math.sqrt(self.min_share * (1 - self.min_share) / self.particles)
 
     def padding_vx(self, resolution: Sequence[float]) -> Triple:
         """The padding in voxels of `resolution` (nm), rounded up."""

@@ -36,8 +36,12 @@ __all__ = [
 WEAK_PRESYNAPTIC = 0.6
 """A presynaptic cell that covers a smaller share of an object than this is flagged as weak."""
 
-_NOT_MEASURED = ("pre", "emitters", "lost", "n_partners", "link")
-MEASURED = tuple(name for name in SYNAPSES.names if name not in _NOT_MEASURED)
+MEASURED = (
+    *("syn_id", "pre_id", "size", "x_pos", "y_pos", "z_pos", "pre_fraction", "voxels", "sections"),
+    *("centroid_x", "centroid_y", "centroid_z"),
+    *("start_x", "start_y", "start_z", "stop_x", "stop_y", "stop_z", "first_voxel"),
+    *("mean_probability", "max_probability", "flags"),
+)
 """Columns of the synapses table that measuring fills, in order."""
 
 

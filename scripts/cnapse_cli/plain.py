@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +15,7 @@ import typer
 
 from cnapse.errors import BoundsError, ConfigError, TableError
 from cnapse.geometry import Box
-from cnapse.tables import PARTNERS, SYNAPSES, read_table, write_table
+from cnapse.tables import PARTNERS, SYNAPSES, filled, read_table, write_table
 
 __all__ = ["measure", "partners"]
 
@@ -80,6 +83,9 @@ def partners(
     preset: Annotated[str, typer.Option(help="Published parameters: cnapse or witvliet.")] = (
         "cnapse"
     ),
+    method: Annotated[
+        str, typer.Option(help="harmonic (exact), or montecarlo (walks, as published).")
+    ] = "harmonic",
     particles: Annotated[
         int | None, typer.Option(help="Particles per synapse, instead of the preset's.", min=1)
     ] = None,
@@ -92,13 +98,14 @@ def partners(
     _check_table_name(output)
     known = load_names(names)
     overrides = {} if particles is None else {"particles": particles}
-    parameters = parameters_of(preset, seed=seed, **overrides)
+    parameters = parameters_of(preset, method=method, seed=seed, **overrides)
     given = read_table(info, columns=["syn_id", "pre_id", "size"])
     labels, box = _read(synapses, resolution)
     under = _grown(_read_same(cells, resolution, box, synapses), grow_nm, box)
     table = _located(given, labels, under, box, info)
     rows, per_synapse = assign_many(labels, under, box, table, parameters)
-    _write(_full_rows(rows, table, per_synapse, known), output, PARTNERS)
+    made = {"cnapse_assign": json.dumps({**asdict(parameters), "preset": preset})}
+    _write(_full_rows(rows, table, per_synapse, known), output, PARTNERS, made)
     found = rows["syn_id"].nunique()
     print(f"{len(rows)} partners of {found} of {len(table)} synapses written to {output}")
 
@@ -172,10 +179,13 @@ def _check_table_name(output: Path) -> None:
         raise ConfigError(f"--output {output}: there is no folder {output.absolute().parent}")
 
 
-def _write(table: pd.DataFrame, output: Path, schema: Any = None) -> None:
+def _write(
+    table: pd.DataFrame,
+    output: Path,
+    schema: Any = None,
+    metadata: Mapping[str, str] | None = None,
+) -> None:
     if output.suffix == ".parquet" and schema is None:
-        missing = dict.fromkeys(("pre", "link"), "")
-        zeros = dict.fromkeys(("emitters", "lost", "n_partners"), 0)
-        write_table(table.assign(**missing, **zeros)[SYNAPSES.names], output, SYNAPSES)
+        write_table(filled(table, SYNAPSES), output, SYNAPSES)
         return
-    write_table(table, output, schema)
+    write_table(table, output, schema, metadata)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 
@@ -9,8 +10,10 @@ import numpy as np
 import pandas as pd
 
 from cnapse.geometry import Box, triple
+from cnapse.names import load_cells
 from cnapse.partners.assign import assign_many, cutout_box
 from cnapse.partners.parameters import AssignParameters, parameters_of
+from cnapse.store import canonical_json
 from cnapse.tables import parse_parquet
 from cnapse_tasks.run import PART_BITS, Run
 from cnapse_tasks.stages import Cost
@@ -24,7 +27,7 @@ def components(run: Run) -> Mapping[str, object]:
     return {
         "cells": run.layer_identity("cells"),
         "synapses": run.layer_identity("synapses"),
-        "parameters": asdict(parameters(run)),
+        "parameters": described(run),
         "block": list(run.grid("assign").block_shape),
     }
 
@@ -32,7 +35,20 @@ def components(run: Run) -> Mapping[str, object]:
 def parameters(run: Run) -> AssignParameters:
     """The preset with what the configuration changes."""
     section = run.config.assign
-    return parameters_of(section.preset, seed=run.config.seed, **section.overrides())
+    only = load_cells(section.only) if section.only else None
+    return parameters_of(section.preset, seed=run.config.seed, only=only, **section.overrides())
+
+
+def described(run: Run) -> dict[str, object]:
+    """All that partners depend on, as it stands in the tables' metadata."""
+    how = parameters(run)
+    values = {**asdict(how), "preset": run.config.assign.preset}
+    rule = how.emitter_rule(run.config.resolution)
+    values["reaches_vx"] = {"presynaptic": rule.pre_reach, "lower": rule.lower, "upper": rule.upper}
+    if how.only is not None:
+        listed = canonical_json(sorted(how.only))
+        values["only"] = {"cells": len(how.only), "sha256": hashlib.sha256(listed).hexdigest()}
+    return values
 
 
 def indices(run: Run) -> Sequence[int]:

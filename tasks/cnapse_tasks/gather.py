@@ -4,31 +4,44 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from cnapse.names import Names, load_names
-from cnapse.store import Store
+from cnapse.partners.assignment import ASSIGNED
+from cnapse.partners.doubt import DoubtLimits, with_doubt
+from cnapse.store import Store, canonical_json
 from cnapse.tables import PARTNERS, SYNAPSES, empty_table, parquet_bytes, parse_parquet
 from cnapse.viewing.scene import LinkMaker
+from cnapse_tasks.assign import described
 from cnapse_tasks.run import Run
 from cnapse_tasks.tabulate import cost, indices, part_name, prepare
 
 # The tasks are those of `tabulate`: one a part.
 __all__ = ["components", "cost", "execute", "forget", "indices", "prepare"]
 
-_ADDED = ["emitters", "lost", "n_partners"]
+_ADDED = [name for name in ASSIGNED if name not in ("syn_id", "flags")]
 
 
 def components(run: Run) -> Mapping[str, object]:
-    """Names and public addresses."""
+    """Names, public addresses, and what sizes and probabilities are compared with."""
     digest = ""
     if run.config.names:
         folder, _, name = run.config.names.rpartition("/")
         digest = hashlib.sha256(Store(folder).read(name)).hexdigest()
-    return {"names": digest, "link": run.config.link.model_dump()}
+    return {
+        "names": digest,
+        "link": run.config.link.model_dump(),
+        "doubt": asdict(_limits(run)),
+    }
+
+
+def _limits(run: Run) -> DoubtLimits:
+    label = run.config.label
+    return DoubtLimits(label.min_voxels, label.max_voxels, label.threshold)
 
 
 def forget(run: Run) -> None:
@@ -42,11 +55,14 @@ def execute(run: Run, index: int) -> Mapping[str, object]:
     synapses = parse_parquet(run.output.read(f"measures/{part_name(index)}"))
     assigned = _assigned(run, index, "synapses")
     synapses = _with_assignment(synapses, assigned)
+    synapses = with_doubt(synapses, _limits(run))
     synapses["pre"] = names.of(synapses["pre_id"])
     partners = _partners(synapses, _assigned(run, index, "partners"), names)
     _add_links(run, synapses, partners)
+    made = {"cnapse_assign": canonical_json(described(run)).decode()}
     for schema, table in ((SYNAPSES, synapses), (PARTNERS, partners)):
-        run.output.put(f"tables/{schema.name}/{part_name(index)}", parquet_bytes(table, schema))
+        data = parquet_bytes(table, schema, made)
+        run.output.put(f"tables/{schema.name}/{part_name(index)}", data)
     return {"synapses": len(synapses), "rows": len(partners)}
 
 

@@ -82,8 +82,8 @@ STAGES = {
         Stage("relabel", 1, ("detect", "label", "stitch")),
         Stage("measure", 1, ("detect", "relabel")),
         Stage("tabulate", 1, ("measure",)),
-        Stage("assign", 1, ("relabel", "tabulate")),
-        Stage("gather", 1, ("tabulate", "assign")),
+        Stage("assign", 2, ("relabel", "tabulate")),
+        Stage("gather", 2, ("tabulate", "assign")),
         Stage("export", 1, ("gather",)),
         Stage("pyramid", 1, ("detect", "relabel")),
     )

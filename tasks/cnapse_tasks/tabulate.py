@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import pandas as pd
 
 from cnapse.synapses.measure import Measures, combine, synapse_table
-from cnapse.tables import SYNAPSES, empty_table, parquet_bytes
+from cnapse.tables import SYNAPSES, empty_table, filled, parquet_bytes
 from cnapse_tasks.run import Run
 from cnapse_tasks.stages import Cost
 
@@ -68,17 +67,10 @@ def execute(run: Run, index: int) -> Mapping[str, object]:
         read=run.layer("synapses").read,
         weak_presynaptic=run.config.measure.weak_presynaptic,
     )
-    table = _filled(measured)
+    table = filled(measured, SYNAPSES) if len(measured) else empty_table(SYNAPSES)
     run.output.put(f"measures/{part_name(index)}", parquet_bytes(table, SYNAPSES))
     _list_for_blocks(run, index, table)
     return {"rows": len(table)}
-
-
-def _filled(measured: pd.DataFrame) -> pd.DataFrame:
-    """The rows with the columns that later stages fill."""
-    empty: dict[str, Any] = {"pre": "", "emitters": 0, "lost": 0.0, "n_partners": 0, "link": ""}
-    table = measured.assign(**{name: empty[name] for name in SYNAPSES.names if name in empty})
-    return table[SYNAPSES.names] if len(table) else empty_table(SYNAPSES)
 
 
 def _list_for_blocks(run: Run, part: int, table: pd.DataFrame) -> None:

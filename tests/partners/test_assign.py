@@ -25,6 +25,7 @@ from cnapse.partners.assign import (
     cutout_box,
     parameters_of,
 )
+from cnapse.partners.parameters import METHODS
 from cnapse.synapses.measure import measure
 from cnapse.tables import PARTNERS, SYNAPSES, SynapseFlag
 
@@ -61,6 +62,12 @@ def volume() -> tuple[Array, Array, Box, pd.DataFrame]:
     return synapses, cells, box, measure(synapses, cells, box)
 
 
+@pytest.fixture(params=METHODS)
+def how(request: pytest.FixtureRequest) -> AssignParameters:
+    """What must hold whatever the method."""
+    return AssignParameters.cnapse(method=request.param)
+
+
 def assert_same(a: tuple[pd.DataFrame, pd.DataFrame], b: tuple[pd.DataFrame, pd.DataFrame]) -> None:
     for one, other in zip(a, b, strict=True):
         pd.testing.assert_frame_equal(one, other, check_exact=True)
@@ -75,9 +82,9 @@ def site_of(row: Any, resolution: tuple[float, float, float] = RESOLUTION) -> Si
 # --- rows -----------------------------------------------------------------------------------------
 
 
-def test_rows_fit_the_tables(volume: Any) -> None:
+def test_rows_fit_the_tables(volume: Any, how: AssignParameters) -> None:
     synapses, cells, box, table = volume
-    rows, per_synapse = assign_many(synapses, cells, box, table, PARAMETERS)
+    rows, per_synapse = assign_many(synapses, cells, box, table, how)
     assert tuple(rows) == PARTNER_ROWS
     assert tuple(per_synapse) == ASSIGNED
     for found, schema in ((rows, PARTNERS), (per_synapse, SYNAPSES)):
@@ -95,32 +102,34 @@ def test_rows_fit_the_tables(volume: Any) -> None:
     assert (rows["post_id"] != rows["pre_id"]).all()
 
 
-def test_places_are_voxel_centres_of_the_partner(volume: Any) -> None:
+def test_places_are_voxel_centres_of_the_partner(volume: Any, how: AssignParameters) -> None:
     synapses, cells, box, table = volume
-    rows, _ = assign_many(synapses, cells, box, table, PARAMETERS)
+    rows, _ = assign_many(synapses, cells, box, table, how)
     voxels = rows[["post_x", "post_y", "post_z"]].to_numpy() / RESOLUTION - 0.5
     np.testing.assert_array_equal(voxels, np.rint(voxels))
     at = voxels.astype(int) - box.start
     np.testing.assert_array_equal(cells[tuple(at.T)], rows["post_id"])
 
 
-def test_an_empty_table_gives_empty_tables_of_the_right_types(volume: Any) -> None:
+def test_an_empty_table_gives_empty_tables_of_the_right_types(
+    volume: Any, how: AssignParameters
+) -> None:
     synapses, cells, box, table = volume
-    none = assign_many(synapses, cells, box, table.head(0), PARAMETERS)
-    some = assign_many(synapses, cells, box, table.head(2), PARAMETERS)
+    none = assign_many(synapses, cells, box, table.head(0), how)
+    some = assign_many(synapses, cells, box, table.head(2), how)
     for empty, full in zip(none, some, strict=True):
         assert len(empty) == 0
         assert empty.dtypes.tolist() == full.dtypes.tolist()
 
 
-def test_one_by_one_is_the_same(volume: Any) -> None:
+def test_one_by_one_is_the_same(volume: Any, how: AssignParameters) -> None:
     synapses, cells, box, table = volume
-    rows, _ = assign_many(synapses, cells, box, table, PARAMETERS)
+    rows, _ = assign_many(synapses, cells, box, table, how)
     for row in table.itertuples():
         site = site_of(row)
-        cutout = cutout_box(site.extent, box, PARAMETERS)
+        cutout = cutout_box(site.extent, box, how)
         density = synapses[site.extent.slices(box)] == row.syn_id
-        found = assign_synapse(cells[cutout.slices(box)], density, cutout, site, PARAMETERS)
+        found = assign_synapse(cells[cutout.slices(box)], density, cutout, site, how)
         own = rows[rows["syn_id"] == row.syn_id]
         assert found.post_ids.tolist() == own["post_id"].tolist()
         assert found.raw_share.tolist() == own["raw_share"].tolist()
@@ -130,27 +139,25 @@ def test_one_by_one_is_the_same(volume: Any) -> None:
 # --- what must not matter -------------------------------------------------------------------------
 
 
-def test_order_of_the_table_does_not_matter(volume: Any) -> None:
+def test_order_of_the_table_does_not_matter(volume: Any, how: AssignParameters) -> None:
     synapses, cells, box, table = volume
-    expected = assign_many(synapses, cells, box, table, PARAMETERS)
+    expected = assign_many(synapses, cells, box, table, how)
     mixed = table.sample(frac=1, random_state=3)
-    rows, per_synapse = assign_many(synapses, cells, box, mixed, PARAMETERS)
+    rows, per_synapse = assign_many(synapses, cells, box, mixed, how)
     rows = rows.sort_values(["syn_id", "post_id"], ignore_index=True)
     assert_same((rows, per_synapse.sort_values("syn_id", ignore_index=True)), expected)
 
 
-def test_parts_of_the_volume_give_the_same_rows(volume: Any) -> None:
+def test_parts_of_the_volume_give_the_same_rows(volume: Any, how: AssignParameters) -> None:
     """Each synapse from just its own cutout, with the bounds of the whole."""
     synapses, cells, box, table = volume
-    expected = assign_many(synapses, cells, box, table, PARAMETERS)
+    expected = assign_many(synapses, cells, box, table, how)
     parts = []
     for i, row in enumerate(table.itertuples()):
-        part = cutout_box(site_of(row).extent, box, PARAMETERS).grown(i % 3).clamped(box)
+        part = cutout_box(site_of(row).extent, box, how).grown(i % 3).clamped(box)
         cut = part.slices(box)
         one = table.iloc[i : i + 1]
-        parts.append(
-            assign_many(synapses[cut], cells[cut].copy(), part, one, PARAMETERS, bounds=box)
-        )
+        parts.append(assign_many(synapses[cut], cells[cut].copy(), part, one, how, bounds=box))
     found = (
         pd.concat([rows for rows, _ in parts], ignore_index=True),
         pd.concat([per for _, per in parts], ignore_index=True),
@@ -158,51 +165,56 @@ def test_parts_of_the_volume_give_the_same_rows(volume: Any) -> None:
     assert_same(found, expected)
 
 
-def test_arrays_larger_than_the_cells_are_clipped_at_the_bounds(volume: Any) -> None:
+def test_arrays_larger_than_the_cells_are_clipped_at_the_bounds(
+    volume: Any, how: AssignParameters
+) -> None:
     """A read that was padded with zeros beyond the layer changes nothing."""
     synapses, cells, box, table = volume
-    expected = assign_many(synapses, cells, box, table, PARAMETERS)
+    expected = assign_many(synapses, cells, box, table, how)
     padded = box.grown((30, 20, 5))
     wide = [np.pad(a, [(30, 30), (20, 20), (5, 5)]) for a in (synapses, cells)]
-    assert_same(assign_many(*wide, padded, table, PARAMETERS, bounds=box), expected)
+    assert_same(assign_many(*wide, padded, table, how, bounds=box), expected)
 
 
-def test_a_voxel_offset_moves_places_and_nothing_else(volume: Any) -> None:
+def test_a_voxel_offset_moves_places_and_nothing_else(volume: Any, how: AssignParameters) -> None:
     synapses, cells, box, table = volume
-    rows, per_synapse = assign_many(synapses, cells, box, table, PARAMETERS)
+    rows, per_synapse = assign_many(synapses, cells, box, table, how)
     by = (-517, 33, 1001)
     moved = table.copy()
     for axis, n in zip("xyz", by, strict=True):
         moved[[f"start_{axis}", f"stop_{axis}"]] += n
-    found, found_synapses = assign_many(synapses, cells, box.translated(by), moved, PARAMETERS)
+    found, found_synapses = assign_many(synapses, cells, box.translated(by), moved, how)
     for axis, n, h in zip("xyz", by, RESOLUTION, strict=True):
         found[f"post_{axis}"] -= n * h
     assert_same((found, found_synapses), (rows, per_synapse))
 
 
-def test_the_first_voxel_chooses_the_random_numbers(volume: Any) -> None:
+def test_the_first_voxel_chooses_the_random_numbers_of_walks(
+    volume: Any, how: AssignParameters
+) -> None:
     synapses, cells, box, table = volume
-    rows, _ = assign_many(synapses, cells, box, table, PARAMETERS)
+    rows, _ = assign_many(synapses, cells, box, table, how)
     others = table.assign(first_voxel=table["first_voxel"] + 1)
-    found, _ = assign_many(synapses, cells, box, others, PARAMETERS)
-    assert found["raw_share"].tolist() != rows["raw_share"].tolist()
+    found, _ = assign_many(synapses, cells, box, others, how)
+    same = found["raw_share"].tolist() == rows["raw_share"].tolist()
+    assert same is (how.method != "montecarlo")
 
 
-def test_dtype_and_memory_order_do_not_matter(volume: Any) -> None:
+def test_dtype_and_memory_order_do_not_matter(volume: Any, how: AssignParameters) -> None:
     synapses, cells, box, table = volume
-    expected = assign_many(synapses, cells, box, table, PARAMETERS)
+    expected = assign_many(synapses, cells, box, table, how)
     frozen = np.ascontiguousarray(cells).astype(np.uint32)
     frozen.setflags(write=False)
-    assert_same(assign_many(synapses.astype(np.uint16), frozen, box, table, PARAMETERS), expected)
+    assert_same(assign_many(synapses.astype(np.uint16), frozen, box, table, how), expected)
 
 
-def test_labels_above_2_to_the_63() -> None:
+def test_labels_above_2_to_the_63(how: AssignParameters) -> None:
     synapses, cells = stripes()
     box = Box.from_shape(cells.shape, RESOLUTION)
-    plain, _ = assign_many(synapses, cells, box, measure(synapses, cells, box), PARAMETERS)
+    plain, _ = assign_many(synapses, cells, box, measure(synapses, cells, box), how)
     high = np.uint64(2**64 - 10_000)
     synapses, cells = (np.where(a > 0, a + high, 0) for a in (synapses, cells))
-    rows, _ = assign_many(synapses, cells, box, measure(synapses, cells, box), PARAMETERS)
+    rows, _ = assign_many(synapses, cells, box, measure(synapses, cells, box), how)
     for name in ("syn_id", "pre_id", "post_id"):
         assert (rows[name] - high).tolist() == plain[name].tolist()
     assert rows["share"].tolist() == plain["share"].tolist()
@@ -229,6 +241,7 @@ def assigned(
         np.array(list(counts.values())) / particles,
         1 - sum(counts.values()) / particles,
         np.zeros((len(counts), 3), np.int64),
+        particles=particles,
     )
     monkeypatch.setattr(assign, "walk", lambda *_: arrivals)
     cells = np.full((60, 60, 9), 2, np.uint64)
@@ -236,7 +249,7 @@ def assigned(
     extent = Box((26, 26, 4), (28, 30, 5), RESOLUTION)
     cutout = PARAMETERS.cutout(extent, Box((0, 0, 0), (60, 60, 9), RESOLUTION))
     cells = cells[cutout.slices(Box((0, 0, 0), (60, 60, 9), RESOLUTION))]
-    parameters = AssignParameters.cnapse(particles=particles, **changes)
+    parameters = AssignParameters.cnapse(method="montecarlo", particles=particles, **changes)
     return assign_synapse(
         cells, np.ones(extent.shape, bool), cutout, Site(1, 1, extent, 0), parameters
     )
@@ -285,6 +298,72 @@ def test_many_lost_and_nothing_hit(monkeypatch: pytest.MonkeyPatch) -> None:
     assert nothing.flags == SynapseFlag.MANY_LOST | SynapseFlag.NOTHING_HIT
     assert len(nothing.post_ids) == len(nothing.share) == 0
     assert nothing.lost == pytest.approx(0.998)
+
+
+def test_the_sampling_error_is_that_of_a_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = assigned(monkeypatch, {2: 300, 3: 500, 4: 5}, 1000)
+    # 800 particles decide between two cells.
+    expected = np.sqrt(0.375 * 0.625 / 800)
+    assert found.share_error.tolist() == pytest.approx([expected, expected])
+    exact = assign_synapse(*_one_site(), PARAMETERS)
+    assert len(exact.share) > 0
+    assert not exact.share_error.any()
+
+
+def _one_site() -> tuple[Array, Array, Box, Site]:
+    synapses, cells = stripes()
+    box = Box.from_shape(cells.shape, RESOLUTION)
+    row = next(measure(synapses, cells, box).itertuples())
+    site = site_of(row)
+    return cells, synapses[site.extent.slices(box)] == site.syn_id, box, site
+
+
+@pytest.mark.parametrize(("count", "chance"), [(10, 1.0), (16, 0.057), (30, 0.0)])
+def test_near_cut_is_the_chance_of_another_outcome(
+    monkeypatch: pytest.MonkeyPatch, count: int, chance: float
+) -> None:
+    found = assigned(monkeypatch, {2: count, 3: 1000 - count}, 1000)
+    assert found.near_cut == pytest.approx(chance, abs=1e-3)
+
+
+def test_only_some_cells_may_be_partners(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = assigned(monkeypatch, {2: 100, 3: 300, 4: 500}, 1000, only=frozenset({2, 3, 99}))
+    assert found.post_ids.tolist() == [2, 3]
+    assert found.share.tolist() == pytest.approx([0.25, 0.75])
+    assert found.raw_share.tolist() == [0.1, 0.3]
+    assert found.lost == pytest.approx(0.1)
+    none = assigned(monkeypatch, {2: 100}, 1000, only=frozenset({99}))
+    assert none.flags & SynapseFlag.NOTHING_HIT
+
+
+def test_both_methods_agree_and_say_how_far(volume: Any) -> None:
+    synapses, cells, box, table = volume
+    exact = assign_many(synapses, cells, box, table, PARAMETERS)
+    walks = assign_many(synapses, cells, box, table, PARAMETERS.changed(method="montecarlo"))
+    both = assign_many(synapses, cells, box, table, PARAMETERS.changed(method="both"))
+    pd.testing.assert_frame_equal(both[0], exact[0])
+    assert exact[1]["disagreement"].isna().all()
+    assert walks[1]["disagreement"].isna().all()
+    assert both[1]["disagreement"].between(1e-6, 0.05).all()
+    assert (walks[0]["share_error"] > 0).any()
+
+
+def test_exact_shares_below_one_particle_are_no_partners(volume: Any) -> None:
+    """With no least share, the exact solution would find every cell that it can reach at all."""
+    synapses, cells, box, table = volume
+    rows, _ = assign_many(synapses, cells, box, table, PARAMETERS.changed(min_share=0.0))
+    assert rows["raw_share"].min() > 1 / PARAMETERS.particles
+    many, _ = assign_many(
+        synapses, cells, box, table, PARAMETERS.changed(min_share=0.0, particles=10**9)
+    )
+    assert len(many) > len(rows)
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_threads_leave_no_trace(volume: Any, how: AssignParameters, threads: int) -> None:
+    synapses, cells, box, table = volume
+    expected = assign_many(synapses, cells, box, table, how)
+    assert_same(assign_many(synapses, cells, box, table, how, threads=threads), expected)
 
 
 # --- flags ----------------------------------------------------------------------------------------

@@ -15,8 +15,8 @@ from scipy.stats import chisquare
 from cnapse.errors import ConfigError
 from cnapse.partners import montecarlo
 from cnapse.partners.arrivals import Arrivals
-from cnapse.partners.labels import labels_of
-from cnapse.partners.montecarlo import Tissue, Walk, fibonacci_sphere, walk
+from cnapse.partners.labels import Tissue, labels_of
+from cnapse.partners.montecarlo import Walk, fibonacci_sphere, walk
 
 Array = npt.NDArray[Any]
 Resolution = tuple[float, float, float]
@@ -179,7 +179,7 @@ def test_halves_are_rounded_up() -> None:
     ends, places = np.zeros(2000, np.uint64), np.empty((2000, 3))
     labels = labels_of(cells, np.zeros((1, 1, 1), bool), (0, 0, 0), PRE, paints=False)
     emitters = np.array([[1, 0, 0]], np.int32)
-    montecarlo._walk(labels, emitters, steps, np.uint64(5), 1, ends, places)
+    montecarlo._walk(labels, emitters, steps, np.uint64(5), 1, 0, ends, places)
     assert set(ends.tolist()) == {0, 3}
     assert set(places[:, 0].tolist()) == {1.0, 2.0}
 

@@ -19,14 +19,15 @@ from cnapse.errors import ConfigError
 from cnapse.geometry import Box
 from cnapse.partners.assign import AssignParameters, Site, assign_many, assign_synapse
 from cnapse.partners.emitters import EmitterRule, find_emitters
-from cnapse.partners.montecarlo import Tissue, Walk, fibonacci_sphere, walk
+from cnapse.partners.labels import Tissue
+from cnapse.partners.montecarlo import Walk, fibonacci_sphere, walk
 from cnapse.synapses.measure import measure
 from cnapse.tables import SynapseFlag
 
 Array = npt.NDArray[Any]
 SEED_VOXEL_NM = (4.0, 4.0, 50.0)
 NEAR = EmitterRule.published("near")
-PARAMETERS = AssignParameters.cnapse()
+PARAMETERS = AssignParameters.cnapse(method="montecarlo")
 
 
 def seed_emitters(cells: Array, density: Array, pre_id: int) -> Array:

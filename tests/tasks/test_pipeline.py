@@ -1,5 +1,6 @@
 """From a probability map to tables: nothing depends on blocks, workers, order, kills or repeats."""
 
+import json
 import random
 
 import neuroglancer
@@ -9,9 +10,10 @@ import pytest
 
 from cnapse.errors import RunStateError
 from cnapse.partners.assign import assign_many
+from cnapse.partners.doubt import DoubtLimits, with_doubt
 from cnapse.partners.parameters import parameters_of
 from cnapse.synapses.measure import measure
-from cnapse.tables import read_table
+from cnapse.tables import read_metadata, read_table
 from cnapse.volumes.reader import open_layer
 from cnapse.volumes.writer import create_layer
 from cnapse_tasks.driver import Options, run_stages
@@ -50,7 +52,7 @@ def test_tables_are_those_of_the_arrays(whole, tissue) -> None:
     same = [c for c in expected if c not in ("flags",)]
     pd.testing.assert_frame_equal(table[same], expected[same])
     rows, per_synapse = assign_many(
-        synapses, tissue.cells, tissue.box, expected, parameters_of("cnapse")
+        synapses, tissue.cells, tissue.box, expected, parameters_of("cnapse", method="both")
     )
     partners = read_table(f"{config.output}/tables/partners")
     shared = [c for c in rows if c not in ("flags", "n_partners")]
@@ -59,6 +61,44 @@ def test_tables_are_those_of_the_arrays(whole, tissue) -> None:
     np.testing.assert_array_equal(
         table["flags"], expected["flags"].to_numpy() | per_synapse["flags"].to_numpy()
     )
+
+
+def test_tables_say_how_they_were_made(whole) -> None:
+    config, _ = whole
+    for name in ("synapses", "partners"):
+        made = json.loads(read_metadata(f"{config.output}/tables/{name}")["cnapse_assign"])
+        assert made["preset"] == "cnapse"
+        assert made["method"] == "both"
+        assert made["padding_nm"] == 100
+        assert made["reaches_vx"] == {"presynaptic": [2, 2, 2], "lower": [5, 5], "upper": [4, 4]}
+
+
+def test_doubt_is_that_of_the_rows(whole) -> None:
+    config, _ = whole
+    table = read_table(f"{config.output}/tables/synapses")
+    again = with_doubt(table, DoubtLimits(min_voxels=5, threshold=0.5))
+    pd.testing.assert_frame_equal(table, again)
+    assert table["doubt"].nunique() > len(table) // 2
+    assert (table["disagreement"].dropna() < 0.2).all()
+
+
+def test_only_listed_cells_are_partners(whole, tissue, tmp_path) -> None:
+    """They take the others' share over; what the transmitter does is the same."""
+    config, _ = whole
+    partners = read_table(f"{config.output}/tables/partners")
+    listed = sorted(partners["post_id"].unique())[::2]
+    (tmp_path / "cells.csv").write_text("id\n" + "".join(f"{cell}\n" for cell in listed))
+    own = tissue.config(
+        tmp_path / "out", assign={"method": "both", "only": str(tmp_path / "cells.csv")}
+    )
+    run_stages(own, Options(workers=1))
+    found = read_table(f"{own.output}/tables/partners")
+    expected = partners[partners["post_id"].isin(listed)].reset_index(drop=True)
+    for name in ("syn_id", "post_id", "raw_share", "lost"):
+        assert found[name].tolist() == expected[name].tolist()
+    np.testing.assert_allclose(found.groupby("syn_id")["share"].sum(), 1)
+    made = json.loads(read_metadata(f"{own.output}/tables/partners")["cnapse_assign"])
+    assert made["only"]["cells"] == len(listed)
 
 
 def test_tables_hold_together(whole) -> None:
