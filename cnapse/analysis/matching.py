@@ -8,17 +8,15 @@ found by distance instead.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import linear_sum_assignment
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
+from cnapse.analysis.assignment import best_pairs
 from cnapse.errors import ConfigError, FormatError, TableError
 
 __all__ = [
@@ -30,6 +28,7 @@ __all__ = [
     "match_objects",
     "match_overlaps",
     "merge_overlaps",
+    "near_pairs",
     "overlaps",
     "ratio",
 ]
@@ -225,7 +224,7 @@ def match_by_distance(
     b = np.asarray(true_nm, np.float64).reshape(-1, 3)
     ids_a, a = _sorted_by_id("predicted", predicted_ids, a)
     ids_b, b = _sorted_by_id("true", true_ids, b)
-    p, t = _near(a, b, max_nm).T
+    p, t = near_pairs(a, b, max_nm).T
     distance = np.linalg.norm(a[p] - b[t], axis=1)
     # Worth more than all distances of a group together, so that the number of pairs comes first.
     worth = 1 + min(len(a), len(b)) - distance / max_nm
@@ -236,7 +235,7 @@ def _matched(
     predicted_ids: Ids, true_ids: Ids, p: Int64s, t: Int64s, worth: Floats, quality: Floats
 ) -> ObjectMatch:
     """One-to-one pairs of the greatest total worth among candidates ``p[i], t[i]``."""
-    chosen = np.sort(np.concatenate([np.zeros(0, np.int64), *_assigned(p, t, worth)]))
+    chosen = best_pairs(p, t, worth)
     chosen = chosen[np.argsort(p[chosen], kind="stable")]
     return ObjectMatch(
         predicted=predicted_ids[p[chosen]],
@@ -245,26 +244,6 @@ def _matched(
         unmatched_predicted=np.delete(predicted_ids, p[chosen]),
         unmatched_true=np.delete(true_ids, t[chosen]),
     )
-
-
-def _assigned(p: Int64s, t: Int64s, worth: Floats) -> Iterator[Int64s]:
-    """Indices of the chosen candidates, group by group of objects linked by candidates."""
-    if not len(p):
-        return
-    n = int(p.max()) + 1
-    size = n + int(t.max()) + 1
-    links = coo_array((np.ones(len(p)), (p, n + t)), shape=(size, size))
-    group = connected_components(links, directed=False)[1][p]
-    order = np.argsort(group, kind="stable")
-    for members in np.split(order, np.flatnonzero(np.diff(group[order])) + 1):
-        rows, row = np.unique(p[members], return_inverse=True)
-        columns, column = np.unique(t[members], return_inverse=True)
-        # Pairs that are no candidates are worth nothing: an assignment to them means no match.
-        value = np.zeros((len(rows), len(columns)))
-        which = np.full(value.shape, -1)
-        value[row, column], which[row, column] = worth[members], members
-        best = which[linear_sum_assignment(value, maximize=True)]
-        yield best[best >= 0]
 
 
 def _added(
@@ -307,8 +286,8 @@ def _sorted_by_id(which: str, ids: npt.ArrayLike | None, positions: Floats) -> t
     return found, positions[order]
 
 
-def _near(a: Floats, b: Floats, max_nm: float) -> Int64s:
-    """Rows of both that are at most so far apart, shape (n, 2)."""
+def near_pairs(a: Floats, b: Floats, max_nm: float) -> Int64s:
+    """Rows of `a` and `b` that are at most so far apart, shape (n, 2)."""
     if not (len(a) and len(b)):
         return np.zeros((0, 2), np.int64)
     # The tree's own limit is as good as its rounding, so the exact test is ours.
