@@ -1,8 +1,8 @@
 """Arrays of any axis order as sources: HDF5 datasets, Zarr and N5 arrays.
 
-A format's module makes a `StoredArray`; `ArraySource` turns its axes to x, y, z. A slab is read in
-strips that begin and end where storage chunks do, so that each chunk is decoded once a slab and
-memory stays at one strip beside the slab.
+A format's module makes a `StoredArray`; `ArraySource` turns its axes to x, y, z. A box is read in
+strips that begin and end where storage chunks do, so that each chunk is decoded once a box and
+memory stays at one strip beside the box.
 """
 
 from __future__ import annotations
@@ -92,6 +92,7 @@ class ArraySource:
         )
         self.resolution = self._stated_resolution(metadata)
         self.begin = self._stated_begin(metadata)
+        self.chunk_size: Triple = self._chunk()
 
     def _xyz(self, values: Sequence[Any]) -> tuple[Any, Any, Any]:
         x, y, z = (values[self._axes.index(axis)] for axis in "xyz")
@@ -114,12 +115,13 @@ class ArraySource:
         )
         return x, y, z
 
-    def read_into(self, out: Array, start: int) -> None:
-        """Fill ``out[x, y, z]`` with sections from `start` on."""
-        box = [slice(0, out.shape[0]), slice(0, out.shape[1]), slice(start, start + out.shape[2])]
+    def read_into(self, out: Array, start: int, row: int = 0) -> None:
+        """Fill ``out[x, y, z]`` with sections from `start`, rows from `row` on."""
+        begin = (0, row, start)
+        box = [slice(a, a + n) for a, n in zip(begin, out.shape, strict=True)]
         for strip in self._strips(box):
-            x, y, z = strip
-            out[x, y, z.start - start : z.stop - start] = self._read(strip)
+            inside = (slice(s.start - a, s.stop - a) for s, a in zip(strip, begin, strict=True))
+            out[tuple(inside)] = self._read(strip)
 
     def _read(self, box: Sequence[slice]) -> Array:
         """The voxels [x, y, z] of a box."""
@@ -134,7 +136,7 @@ class ArraySource:
     def _strips(self, box: list[slice]) -> Iterator[list[slice]]:
         """The box, cut along one axis at the rims of chunks."""
         extent = [s.stop - s.start for s in box]
-        step = self._chunk(extent)
+        step = self.chunk_size
         axis = max(range(3), key=lambda a: extent[a] / step[a])
         rest = int(np.prod(extent)) // max(extent[axis], 1) * step[axis] * self.dtype.itemsize
         length = step[axis] * max(1, _STRIP_BYTES // max(rest, 1))
@@ -145,12 +147,12 @@ class ArraySource:
             yield [slice(at, end) if a == axis else box[a] for a in range(3)]
             at = end
 
-    def _chunk(self, extent: Sequence[int]) -> Triple:
+    def _chunk(self) -> Triple:
         if self._array.chunks is not None:
             return self._xyz(self._array.chunks)
         # Without chunks, what lies together is what the slowest axis has at one place.
         slowest = next(axis for axis in self._axes if axis in "xyz")
-        x, y, z = (1 if a == slowest else n for a, n in zip("xyz", extent, strict=True))
+        x, y, z = (1 if a == slowest else n for a, n in zip("xyz", self.shape, strict=True))
         return x, y, z
 
     def identity(self) -> list[list[object]]:

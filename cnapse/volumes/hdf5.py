@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cnapse.errors import ConfigError, FormatError, LayerNotFoundError
+from cnapse.errors import ConfigError, FormatError, LayerNotFoundError, storage_error
 from cnapse.volumes.arrays import ArraySource, Metadata, choose_axes, one_line
 from cnapse.volumes.sources import Source, file_identity
 from cnapse.volumes.units import in_nm
@@ -57,7 +57,7 @@ def open_hdf5(
         If it is no HDF5 file, or the dataset no volume.
     """
     if not path.is_file():
-        raise LayerNotFoundError(f"{path}: no such file or folder")
+        raise LayerNotFoundError(f"{path}: no such file or folder: check the path")
     with _opened(path) as file:
         node = _find(file, path, dataset)
         array = _Dataset(path, node)
@@ -100,9 +100,11 @@ def _opened(path: Path) -> Any:
     try:
         return h5py.File(path, "r")
     except PermissionError as error:
-        raise FormatError(f"{path} cannot be read: no permission") from error
+        raise storage_error(error, path) from error
     except OSError as error:
-        raise FormatError(f"{path} is not a readable HDF5 file: {one_line(error)}") from error
+        raise FormatError(
+            f"{path} is not a readable HDF5 file ({one_line(error)}): copy it again"
+        ) from error
 
 
 def _find(file: Any, path: Path, dataset: str | None) -> Any:

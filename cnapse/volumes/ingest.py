@@ -2,13 +2,17 @@
 
 1. `plan_ingest` opens the stack, checks all that can be checked without decoding it, and decides
    on the layer. Nothing is written.
-2. `ingest` reads one slab of sections (as deep as a storage chunk), writes its chunks, and notes it
-   in ``.cnapse-ingest.json``. Memory is one slab: x times y of a section times the chunk's depth.
+2. `ingest` reads one slab of sections, writes its chunks, and notes it in ``.cnapse-ingest.json``.
+   A slab is as deep as a chunk of the layer. Of what comes in chunks itself, such as Zarr, it is as
+   deep as those, and read some rows at a time, so that each is decoded once. Memory in either case
+   is at most x times y of a section times the depth of the layer's chunks, and what decoding takes;
+   with a range the same again in the dtype that is read.
 3. The layer's ``info`` is written last: what was interrupted does not look like a layer, and the
    same call goes on where it stopped.
 
 Segmentations are stored as uint64 (design: cells and synapses are uint64), uint32 stays uint32.
-Images keep their dtype; masks of 1 bit become uint8.
+Images keep their dtype unless a range is given or measured, by which they become uint8; masks of
+1 bit become uint8.
 """
 
 from __future__ import annotations
@@ -17,13 +21,14 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from cnapse.errors import ConfigError, FormatError, LayerExistsError
 from cnapse.geometry import Box, Grid, Triple, triple
 from cnapse.store import Store, canonical_json, cloud_path, local_path
+from cnapse.volumes.ranged import RangedSource, measure_range
 from cnapse.volumes.sources import Source, first_voxel, voxel_size
 from cnapse.volumes.stored import Kind, load_info
 from cnapse.volumes.writer import LayerWriter, build_info, commit_info
@@ -54,6 +59,8 @@ class IngestOptions:
         See `cnapse.volumes.writer.create_layer`.
     ignore_metadata
         Whether `resolution` wins even where the files say otherwise.
+    value_range : (low, high) or "auto", optional
+        Makes uint8 of an image, see `cnapse.volumes.ranged`; ``"auto"`` measures the range.
     """
 
     kind: Kind = "image"
@@ -62,6 +69,7 @@ class IngestOptions:
     chunk_size: Triple | None = None
     encoding: str | None = None
     ignore_metadata: bool = False
+    value_range: tuple[float, float] | Literal["auto"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,23 +84,35 @@ class IngestPlan:
     info : dict
         The layer's ``info``.
     slabs : Grid
-        What is read and written at once.
+        The volume in order of z; each is noted when it is done.
+    rows : int
+        How many rows of a slab are read and written at once.
     """
 
     source: Source
     destination: str
     info: dict[str, Any]
     slabs: Grid
+    rows: int
 
     @property
-    def slab_bytes(self) -> int:
-        """Memory that one slab takes."""
-        return self.slabs[0].write.voxels * int(np.dtype(self.info["data_type"]).itemsize)
+    def block_bytes(self) -> int:
+        """Memory of what is read and written at once."""
+        return self.blocks(0)[0].write.voxels * int(np.dtype(self.info["data_type"]).itemsize)
+
+    def blocks(self, slab: int) -> Grid:
+        """What is read and written at once, of one slab."""
+        box = self.slabs[slab].write
+        return Grid(box, (box.shape[0], self.rows, box.shape[2]))
 
     @property
     def key(self) -> str:
         """A digest of the input files and the layer: another key is another ingest."""
-        content = {"files": self.source.identity(), "info": self.info}
+        content = {
+            "files": self.source.identity(),
+            "info": self.info,
+            "slab": self.slabs.block_shape,
+        }
         return hashlib.sha256(canonical_json(content)).hexdigest()
 
 
@@ -105,7 +125,7 @@ def default_chunk_size(resolution: Sequence[float]) -> Triple:
 def plan_ingest(
     source: Source, destination: str | Path, options: IngestOptions | None = None
 ) -> IngestPlan:
-    """Decide on the layer; writes nothing.
+    """Decide on the layer; writes nothing. Decodes nothing but what measuring a range takes.
 
     Raises
     ------
@@ -120,6 +140,7 @@ def plan_ingest(
         raise ConfigError(f"{destination} would be written onto itself: use another destination")
     resolution = voxel_size(source, options.resolution, ignore_metadata=options.ignore_metadata)
     bounds = Box.from_shape(source.shape, resolution, first_voxel(source, options.offset))
+    source = _ranged(source, options)
     chunk = triple(options.chunk_size or default_chunk_size(resolution))
     info = build_info(
         kind=options.kind,
@@ -128,8 +149,23 @@ def plan_ingest(
         chunk_size=chunk,
         encoding=options.encoding,
     )
-    slabs = Grid(bounds, (bounds.shape[0], bounds.shape[1], chunk[2]))
-    return IngestPlan(source, cloud_path(destination), info, slabs)
+    rows, depth = _block(source.chunk_size or source.shape, bounds.shape, chunk)
+    slabs = Grid(bounds, (bounds.shape[0], bounds.shape[1], depth))
+    return IngestPlan(source, cloud_path(destination), info, slabs, rows)
+
+
+def _block(stored: Triple, shape: Triple, chunk: Triple) -> tuple[int, int]:
+    """Rows and depth of a block, in whole chunks of the layer, that covers a stored chunk.
+
+    As deep as a stored one if that takes no more memory than whole sections would.
+    """
+    rows = min(_covering(stored[1], chunk[1]), _covering(shape[1], chunk[1]))
+    deepest = max(1, shape[1] // rows) * chunk[2]
+    return rows, min(_covering(stored[2], chunk[2]), deepest)
+
+
+def _covering(length: int, step: int) -> int:
+    return -(-length // step) * step
 
 
 def ingest(
@@ -158,7 +194,8 @@ def ingest(
     report = progress or (lambda _: None)
     report(sum(slab.write.shape[2] for slab in plan.slabs[:done]))
     for slab in plan.slabs[done:]:
-        _copy_slab(plan, writer, slab.write)
+        for block in plan.blocks(slab.index):
+            _copy_block(plan, writer, block.write)
         store.put_json(_NOTE, {"key": key, "slabs": slab.index + 1})
         report(slab.write.shape[2])
     commit_info(plan.destination, plan.info)
@@ -166,9 +203,10 @@ def ingest(
     return writer
 
 
-def _copy_slab(plan: IngestPlan, writer: LayerWriter, box: Box) -> None:
+def _copy_block(plan: IngestPlan, writer: LayerWriter, box: Box) -> None:
     array = np.empty(box.shape, dtype=writer.dtype, order="F")
-    plan.source.read_into(array, box.start[2] - writer.bounds.start[2])
+    _, row, section = (a - b for a, b in zip(box.start, writer.bounds.start, strict=True))
+    plan.source.read_into(array, section, row)
     negative = (
         writer.kind == "segmentation"
         and plan.source.dtype.kind == "i"
@@ -223,13 +261,26 @@ def _check_kind(source: Source, kind: Kind) -> None:
         raise ConfigError(f"{source.name} is a layer of kind {stated}: {way_out} --segmentation")
 
 
+def _ranged(source: Source, options: IngestOptions) -> Source:
+    wanted = options.value_range
+    if wanted is None:
+        return source
+    if options.kind == "segmentation":
+        option = "--auto-range" if wanted == "auto" else "--range"
+        raise ConfigError(
+            f"{option} is for images, the ids of a segmentation must stay what they are: leave it "
+            "out, or leave out --segmentation"
+        )
+    return RangedSource(source, *(measure_range(source) if wanted == "auto" else wanted))
+
+
 def _stored_dtype(source: Source, kind: Kind) -> np.dtype[Any]:
     dtype = source.dtype
     if kind == "image":
         if dtype.name in ("float16", "float64", "int64"):
             raise FormatError(
                 f"{source.name} has pixels of {dtype}, which Neuroglancer cannot show: convert it "
-                "to uint8, uint16 or float32"
+                "to uint8, uint16 or float32, or add --auto-range to make it uint8"
             )
         return dtype
     if dtype.kind not in "iu":

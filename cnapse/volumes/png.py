@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cnapse.errors import FormatError
+from cnapse.errors import FormatError, storage_error
 from cnapse.geometry import Resolution, Triple
 from cnapse.volumes.arrays import one_line
 from cnapse.volumes.sections import check_numbering, check_same, find_sections
@@ -35,6 +35,7 @@ class PngSections:
 
     resolution: Resolution | None = None
     begin: Resolution | None = None
+    chunk_size: Triple | None = None
 
     def __init__(self, files: Sequence[Path]) -> None:
         self.files = list(files)
@@ -45,13 +46,13 @@ class PngSections:
         (height, width), self.dtype = kinds[0]
         self.shape: Triple = (width, height, len(self.files))
 
-    def read_into(self, out: npt.NDArray[Any], start: int) -> None:
-        """Fill ``out[x, y, z]`` with sections from `start` on."""
+    def read_into(self, out: npt.NDArray[Any], start: int, row: int = 0) -> None:
+        """Fill ``out[x, y, z]`` with sections from `start`, rows from `row` on."""
         expected = (self.shape[1], self.shape[0]), self.dtype
         for z in range(out.shape[2]):
             path = self.files[start + z]
             check_same(str(path), _kind(path), str(self.files[0]), expected)
-            out[:, :, z] = _decoded(path).T
+            out[:, :, z] = _decoded(path)[row : row + out.shape[1]].T
 
     def identity(self) -> list[list[object]]:
         """Path, size and time of change of each file."""
@@ -76,7 +77,7 @@ def _opened(path: Path) -> Iterator[Any]:
         with Image.open(path, formats=("PNG",)) as image:
             yield image
     except PermissionError as error:
-        raise FormatError(f"{path} cannot be read: no permission") from error
+        raise storage_error(error, path) from error
     except (OSError, SyntaxError, ValueError) as error:
         raise FormatError(
             f"{path} is not a readable PNG file ({one_line(error)}): copy or export it again"

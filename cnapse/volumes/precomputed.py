@@ -42,14 +42,15 @@ class LayerSource:
         self.resolution: Resolution | None = self._layer.resolution
         x, y, z = (float(v) for v in bounds.start)
         self.begin: Resolution | None = (x, y, z)
+        self.chunk_size: Triple | None = self._layer.chunk_size
 
-    def read_into(self, out: npt.NDArray[Any], start: int) -> None:
-        """Fill ``out[x, y, z]`` with sections from `start` on, a row of chunks at a time."""
+    def read_into(self, out: npt.NDArray[Any], start: int, row: int = 0) -> None:
+        """Fill ``out[x, y, z]`` from section `start` and `row` on, a row of chunks at a time."""
         bounds, step = self._layer.bounds, self._layer.chunk_size[1]
         first = bounds.start[2] + start
         for y in range(0, out.shape[1], step):
             rows = out[:, y : y + step]
-            begin = (bounds.start[0], bounds.start[1] + y, first)
+            begin = (bounds.start[0], bounds.start[1] + row + y, first)
             rows[...] = self._layer.read(Box.from_shape(rows.shape, bounds.resolution, begin))
 
     def identity(self) -> list[list[object]]:

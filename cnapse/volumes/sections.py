@@ -43,16 +43,16 @@ def find_sections(path: str | Path, suffixes: Sequence[str]) -> list[Path]:
     else:
         found = [p for p in map(Path, glob.glob(str(place))) if p.is_file()]  # noqa: PTH207
     if not found:
-        raise LayerNotFoundError(_nothing_found(place, suffixes))
+        raise LayerNotFoundError(_nothing_found(place))
     return list(natsorted(found, key=str, alg=ns.PATH))
 
 
-def _nothing_found(place: Path, suffixes: Sequence[str]) -> str:
+def _nothing_found(place: Path) -> str:
     if place.is_dir():
-        return f"{place}: no files that end in {' or '.join(suffixes)} in this folder"
+        return f"{place}: no TIFF or PNG sections, Zarr, N5 or layer in this folder: check the path"
     if glob.has_magic(str(place)):
-        return f"{place}: no file matches this pattern"
-    return f"{place}: no such file or folder"
+        return f"{place}: no file matches this pattern: check it with `ls`"
+    return f"{place}: no such file or folder: check the path"
 
 
 def check_numbering(files: Sequence[Path]) -> None:

@@ -24,7 +24,7 @@ _SMALLEST_CREDIBLE_NM = 0.05
 
 
 class Source(Protocol):
-    """A volume that is read section by section.
+    """A volume that is read by sections, or by some rows of each.
 
     Attributes
     ----------
@@ -37,6 +37,8 @@ class Source(Protocol):
         Voxel size in nm where the file tells it for all three axes.
     begin : (x, y, z) or None
         Where the first voxel is, in voxels, where the file tells it.
+    chunk_size : (x, y, z) or None
+        What is decoded at once, counted from the first voxel; None where it is whole sections.
     """
 
     @property
@@ -50,8 +52,13 @@ class Source(Protocol):
     @property
     def begin(self) -> Resolution | None: ...  # noqa: D102
 
-    def read_into(self, out: npt.NDArray[Any], start: int) -> None:
-        """Fill ``out[x, y, z]`` with sections from `start` on, holding little more in memory.
+    @property
+    def chunk_size(self) -> Triple | None: ...  # noqa: D102
+
+    def read_into(self, out: npt.NDArray[Any], start: int, row: int = 0) -> None:
+        """Fill ``out[x, y, z]`` with sections from `start` on, each from y = `row` on.
+
+        As many sections and rows as `out` has, and whole rows; little more is held in memory.
 
         Raises
         ------

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import tifffile
 
-from cnapse.errors import FormatError
+from cnapse.errors import FormatError, storage_error
 from cnapse.geometry import Resolution, Triple
 from cnapse.volumes.sections import check_numbering, check_same, find_sections
 from cnapse.volumes.sources import Source, file_identity
@@ -43,6 +43,7 @@ class TiffSections:
     resolution: Resolution | None = None
     """A section knows nothing of the distance to the next."""
     begin: Resolution | None = None
+    chunk_size: Triple | None = None
 
     def __init__(self, files: Sequence[Path]) -> None:
         self.files = list(files)
@@ -64,15 +65,15 @@ class TiffSections:
             check_same(str(path), kinds[-1], str(self.files[0]), kinds[0])
         return kinds[0]
 
-    def read_into(self, out: Array, start: int) -> None:
-        """Fill ``out[x, y, z]`` with sections from `start` on."""
+    def read_into(self, out: Array, start: int, row: int = 0) -> None:
+        """Fill ``out[x, y, z]`` with sections from `start`, rows from `row` on."""
         for z in range(out.shape[2]):
             path = self.files[start + z]
             with _opened(path) as tif:
                 section = _decoded(tif.pages[0], str(path))
             found = section.shape, _stored_dtype(section.dtype)
             check_same(str(path), found, str(self.files[0]), self._kind)
-            out[:, :, z] = section.T
+            out[:, :, z] = section[row : row + out.shape[1]].T
 
     @property
     def _kind(self) -> tuple[tuple[int, int], np.dtype[Any]]:
@@ -95,6 +96,7 @@ class TiffStack:
     """
 
     begin: Resolution | None = None
+    chunk_size: Triple | None = None
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -111,11 +113,12 @@ class TiffStack:
         sections = pages if self._offset is None else self._offset[1]
         self.shape: Triple = (width, height, sections)
 
-    def read_into(self, out: Array, start: int) -> None:
-        """Fill ``out[x, y, z]`` with sections from `start` on."""
+    def read_into(self, out: Array, start: int, row: int = 0) -> None:
+        """Fill ``out[x, y, z]`` with sections from `start`, rows from `row` on."""
         with _opened(self.path) as tif:
             for z in range(out.shape[2]):
-                out[:, :, z] = self._section(tif, start + z).T
+                section = self._section(tif, start + z)
+                out[:, :, z] = section[row : row + out.shape[1]].T
 
     def _section(self, tif: tifffile.TiffFile, index: int) -> Array:
         if self._offset is None:
@@ -156,9 +159,12 @@ def _opened(path: Path) -> Iterator[tifffile.TiffFile]:
         with tifffile.TiffFile(path) as tif:
             yield tif
     except tifffile.TiffFileError as error:
-        raise FormatError(f"{path} is not a readable TIFF file: {error}") from error
+        raise FormatError(
+            f"{path} is not a readable TIFF file ({error}): give TIFF, PNG, HDF5, Zarr, N5 or a "
+            "precomputed layer"
+        ) from error
     except PermissionError as error:
-        raise FormatError(f"{path} cannot be read: no permission") from error
+        raise storage_error(error, path) from error
     finally:
         logger.removeFilter(_nothing)
 

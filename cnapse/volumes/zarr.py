@@ -88,7 +88,7 @@ def open_zarr(
         If its metadata cannot be read, or it is no single volume.
     """
     if not path.is_dir():
-        raise LayerNotFoundError(f"{path}: no such file or folder")
+        raise LayerNotFoundError(f"{path}: no such file or folder: check the path")
     node = _find(path, dataset)
     kind = str(node.array_file)
     array = _TensorArray(node.path, kind)
@@ -150,10 +150,12 @@ def _find(path: Path, dataset: str | None) -> _Node:
         finest = _Node(node.path / str(images[0]["datasets"][0]["path"]))
         if finest.array_file:
             return finest
-        raise LayerNotFoundError(f"{finest.path}: the array that {node.path} names is missing")
+        raise LayerNotFoundError(
+            f"{finest.path}: the array that {node.path} names is missing: copy it again"
+        )
     arrays = _arrays(path)
     if not arrays:
-        raise LayerNotFoundError(f"{path}: no Zarr or N5 array in this folder")
+        raise LayerNotFoundError(f"{path}: no Zarr or N5 array in this folder: check the path")
     if dataset:
         raise LayerNotFoundError(
             f"{path}: no array {dataset}, there are {_listed(arrays)}: correct the name"

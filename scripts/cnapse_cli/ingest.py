@@ -58,6 +58,23 @@ def ingest(
             "Segmentations: compressed_segmentation (default), raw, compresso."
         ),
     ] = None,
+    value_range: Annotated[
+        tuple[str, str] | None,
+        typer.Option(
+            "--range",
+            metavar="LOW HIGH",
+            help="Make an image uint8: LOW and below become 0, HIGH and above 255, linear between. "
+            "Without this or --auto-range an image keeps its values.",
+        ),
+    ] = None,
+    auto_range: Annotated[
+        bool,
+        typer.Option(
+            "--auto-range",
+            help="The same with a measured range, which is printed: from the 0.1st to the 99.9th "
+            "percentile of up to 16 sections spread over the volume, black padding included.",
+        ),
+    ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a layer that is there.")
     ] = False,
@@ -89,10 +106,14 @@ def ingest(
     ] = None,
 ) -> None:
     """Make a layer of a volume; run again after an interruption, it goes on."""
+    from cnapse.errors import ConfigError
     from cnapse.volumes.ingest import IngestOptions, plan_ingest
     from cnapse.volumes.ingest import ingest as write_layer
+    from cnapse.volumes.ranged import RangedSource
     from cnapse.volumes.sources import open_source
 
+    if auto_range and value_range:
+        raise ConfigError("--range and --auto-range exclude each other: leave one out")
     options = IngestOptions(
         kind="segmentation" if segmentation else "image",
         resolution=resolution,
@@ -100,6 +121,7 @@ def ingest(
         chunk_size=chunk,
         encoding=encoding,
         ignore_metadata=ignore_metadata,
+        value_range="auto" if auto_range else _numbers(value_range),
     )
     stack = open_source(
         source,
@@ -109,8 +131,24 @@ def ingest(
         ignore_metadata=ignore_metadata,
     )
     plan = plan_ingest(stack, destination, options)
+    if auto_range and isinstance(plan.source, RangedSource):
+        low, high = (repr(v).removesuffix(".0") for v in (plan.source.low, plan.source.high))
+        print(f"measured range {low} to {high}; the same again: --range {low} {high}")
     from tqdm import tqdm
 
     with tqdm(total=stack.shape[2], desc="ingest", unit="section") as bar:
         writer = write_layer(plan, overwrite=overwrite, progress=bar.update)
     print(f"{writer.kind} of {writer.dtype}, {writer.bounds}, written to {destination}")
+
+
+def _numbers(texts: tuple[str, str] | None) -> tuple[float, float] | None:
+    """The numbers of ``--range``; typer would not say what to give instead."""
+    from cnapse.errors import ConfigError
+
+    try:
+        return None if texts is None else (float(texts[0]), float(texts[1]))
+    except ValueError as error:
+        raise ConfigError(
+            f"--range {' '.join(texts or ())}: give two numbers, as in --range 1000 40000, or "
+            "--auto-range to have it measured"
+        ) from error

@@ -174,7 +174,7 @@ def test_nothing_there(tmp_path):
         tmp_path / "x.tif": f"{tmp_path}/x.tif: no such file or folder",
         tmp_path / "x*.tif": f"{tmp_path}/x*.tif: no file matches this pattern",
         tmp_path / "empty": (
-            f"{tmp_path}/empty: no files that end in .tif or .tiff or .btf or .tf8 in this folder"
+            f"{tmp_path}/empty: no TIFF or PNG sections, Zarr, N5 or layer in this folder: check "
         ),
     }.items():
         with pytest.raises(LayerNotFoundError, match=says(message)):
@@ -236,7 +236,7 @@ def test_a_stack_among_sections(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"hello, no TIFF at all"])
 def test_no_tiff(tmp_path, content):
     (tmp_path / "a.tif").write_bytes(content)
-    with pytest.raises(FormatError, match=says(f"{tmp_path}/a.tif is not a readable TIFF file: ")):
+    with pytest.raises(FormatError, match=says(f"{tmp_path}/a.tif is not a readable TIFF file (")):
         open_source(tmp_path / "a.tif")
 
 
