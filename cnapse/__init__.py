@@ -8,9 +8,9 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from cnapse.errors import CnapseError
+from cnapse.errors import CnapseError, one_line_errors
 from cnapse.geometry import Box, Grid
-from cnapse.tables import SynapseFlag, read_table
+from cnapse.tables import SynapseFlag, read_metadata, read_table
 
 if TYPE_CHECKING:
     from cnapse.config import Config, load_config
@@ -26,9 +26,11 @@ __all__ = [
     "SynapseFlag",
     "cutout",
     "load_config",
+    "one_line_errors",
     "open_layer",
     "open_run",
     "read_cutouts",
+    "read_metadata",
     "read_table",
 ]
 

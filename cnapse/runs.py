@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from cnapse.config import Config, LayerSection, load_config
 from cnapse.errors import BoundsError, ConfigError, LayerNotFoundError, RunStateError
-from cnapse.geometry import Box, Triple
+from cnapse.geometry import Box, Triple, format_resolution
 from cnapse.volumes.grow import grown_labels, reach_of
 from cnapse.volumes.reader import Layer, open_layer
 
@@ -24,14 +23,19 @@ if TYPE_CHECKING:
 
 __all__ = ["LAYER_KINDS", "LayerName", "RunData", "cutout", "open_run"]
 
-LayerName = Literal["image", "cells", "probability", "synapses"]
+LayerName = Literal["image", "cells", "probability", "synapses", "vesicles", "direction"]
 
-LAYER_KINDS: dict[LayerName, Literal["image", "segmentation"]] = {
+LAYER_KINDS: dict[LayerName, Literal["image", "segmentation"] | None] = {
     "image": "image",
     "cells": "segmentation",
     "probability": "image",
     "synapses": "segmentation",
+    "vesicles": None,
+    "direction": "image",
 }
+
+# A layer that covers so much is as good as whole: its rim may be cut off.
+_ALL = 0.99
 
 
 class RunData:
@@ -45,7 +49,7 @@ class RunData:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self._layers: dict[LayerName, Layer] = {}
+        self._layers: dict[tuple[LayerName, int | None], Layer] = {}
 
     # --- layers ---------------------------------------------------------------------------------
 
@@ -59,8 +63,14 @@ class RunData:
         section = self.given(name)
         return section.path if section else f"{self.config.output}/{name}"
 
-    def layer(self, name: LayerName) -> Layer:
+    def layer(self, name: LayerName, channel: int | None = None) -> Layer:
         """A layer, opened at the working resolution.
+
+        Parameters
+        ----------
+        name : str
+        channel : int, optional
+            Which one, where there are several.
 
         Raises
         ------
@@ -69,17 +79,19 @@ class RunData:
         LayerNotFoundError
             If it is not there.
         """
-        if name not in self._layers:
+        key = (name, channel)
+        if key not in self._layers:
             section = self.given(name)
-            if section is None and name in ("image", "cells"):
+            if section is None and name not in ("probability", "synapses"):
                 raise ConfigError(f"layers.{name} is missing: give its path in cnapse.toml")
-            self._layers[name] = open_layer(
+            self._layers[key] = open_layer(
                 self.layer_path(name),
                 resolution=self.config.resolution,
                 kind=LAYER_KINDS[name],
                 fill_missing=bool(section and section.fill_missing),
+                channel=channel,
             )
-        return self._layers[name]
+        return self._layers[key]
 
     def read_cells(self, box: Box) -> npt.NDArray[np.uint64]:
         """Cells over a box at the working resolution, grown if the configuration says so."""
@@ -91,8 +103,32 @@ class RunData:
         grown = grown_labels(layer.read(wide), section.grow_nm, box.resolution)
         return np.asfortranarray(grown[box.slices(wide)])
 
-    def picture_layers(self) -> dict[str, Layer]:
-        """What a picture shows: image, cells and synapses, and probability if there is one.
+    def read_vesicles(self, box: Box) -> npt.NDArray[Any] | None:
+        """A map of vesicles over a box, labels as bool; None without such a layer."""
+        if self.config.layers.vesicles is None:
+            return None
+        layer = self.layer("vesicles")
+        vesicles = layer.read(box)
+        return vesicles != 0 if layer.kind == "segmentation" else vesicles
+
+    def read_direction(self, box: Box) -> npt.NDArray[Any] | None:
+        """Vectors (x, y, z, 3) over a box, from post to pre; None without such a layer."""
+        if self.config.layers.direction is None:
+            return None
+        return np.stack([self.layer("direction", channel).read(box) for channel in range(3)], -1)
+
+    def read_cutout(self, box: Box) -> dict[str, npt.NDArray[Any]]:
+        """One box of all that a picture shows, cells as `read_cells` gives them.
+
+        Parameters
+        ----------
+        box : Box
+            At the working resolution. It may reach past the layers.
+
+        Returns
+        -------
+        dict of name to ndarray, each of shape ``box.shape``
+            ``image``, ``cells``, ``synapses``, and ``probability`` if there is one.
 
         Raises
         ------
@@ -104,10 +140,14 @@ class RunData:
         for name in ("image", "cells"):
             if getattr(self.config.layers, name) is None:
                 raise ConfigError(f"layers.{name} is missing: a picture needs it")
-        names: tuple[LayerName, ...] = ("image", "cells", "synapses")
+        arrays: dict[str, npt.NDArray[Any]] = {
+            "image": self.layer("image").read(box),
+            "cells": self.read_cells(box),
+            "synapses": self.layer("synapses").read(box),
+        }
         if present_layers({"probability": self.layer_path("probability")}):
-            names = (*names, "probability")
-        return {name: self.layer(name) for name in names}
+            arrays["probability"] = self.layer("probability").read(box)
+        return arrays
 
     # --- boxes ----------------------------------------------------------------------------------
 
@@ -128,6 +168,21 @@ class RunData:
         return frame
 
     @functools.cached_property
+    def region(self) -> Box:
+        """The voxels that count: the frame, or the part of it in the configuration's bounds."""
+        wanted = self.config.bounds_box()
+        if wanted is None:
+            return self.frame
+        region = wanted.clamped(self.frame)
+        if region.empty:
+            raise BoundsError(
+                f"bounds {wanted} lie outside of {self.layer_path(self.first_layer)}, "
+                f"which covers {self.frame}: give bounds in voxels of "
+                f"{format_resolution(self.config.resolution)}"
+            )
+        return region
+
+    @functools.cached_property
     def chunk(self) -> Triple:
         """Storage chunks of the layers that the run makes."""
         return self.layer(self.first_layer).chunk_size
@@ -140,17 +195,39 @@ class RunData:
         BoundsError
             If cells, probability or image do not overlap with the layer the run starts from.
         """
-        frame = self.frame
-        for name in ("image", "cells", "probability"):
-            if name == self.first_layer or self.given(name) is None:
-                continue
-            bounds = self.layer(name).bounds
-            if bounds.intersection(frame).empty:
+        for name in self._others():
+            if self.layer(name).bounds.intersection(self.frame).empty:
                 raise BoundsError(
-                    f"layers do not overlap: {name} ({self.layer_path(name)}) covers {bounds}, "
-                    f"{self.first_layer} ({self.layer_path(self.first_layer)}) covers {frame}: "
+                    f"layers do not overlap: {name} ({self.layer_path(name)}) covers "
+                    f"{self.layer(name).bounds}, {self.first_layer} "
+                    f"({self.layer_path(self.first_layer)}) covers {self.frame}: "
                     "check their voxel offsets and resolutions"
                 )
+
+    def overlap_notes(self) -> list[str]:
+        """A line for each layer that covers only a part of the voxels that count."""
+        notes = []
+        for name in self._others():
+            common = self.layer(name).bounds.intersection(self.region)
+            share = common.voxels / self.region.voxels
+            if share >= _ALL:
+                continue
+            way_out = (
+                "if it is shifted, mend voxel_offset in its info; if not, set [bounds] start = "
+                f"{list(common.start)}, stop = {list(common.stop)}"
+            )
+            if common.empty:
+                way_out = "check [bounds] and the voxel offsets"
+            notes.append(
+                f"note: {name} ({self.layer_path(name)}) covers {100 * share:.0f} % of what "
+                f"counts, {self.region}: {way_out}"
+            )
+        return notes
+
+    def _others(self) -> list[LayerName]:
+        """The given layers that are read beside the one the run starts from."""
+        names: tuple[LayerName, ...] = ("image", "cells", "probability")
+        return [name for name in names if name != self.first_layer and self.given(name)]
 
     # --- tables ---------------------------------------------------------------------------------
 
@@ -228,8 +305,9 @@ def cutout(
     Returns
     -------
     SynapseView
-        ``.image``, ``.cells``, ``.synapses`` and ``.probability`` (None if there is none) are
-        arrays [x, y, z] of the voxels of ``.box``; ``.draw(path)`` makes a picture of them.
+        ``.image``, ``.cells`` (grown by ``layers.cells.grow_nm``), ``.synapses`` and
+        ``.probability`` (None if there is none) are arrays [x, y, z] of the voxels of ``.box``;
+        ``.draw(path)`` makes a picture of them.
 
     Raises
     ------
@@ -244,18 +322,7 @@ def cutout(
 
     data = open_run(run)
     if synapse is not None and position_nm is None:
-        view = cut_out(
-            data.picture_layers(),
-            data.connections,
-            synapse,
-            width_nm=width_nm,
-            sections=sections,
-        )
-    elif position_nm is not None and synapse is None:
-        view = cut_out_at(data.picture_layers(), position_nm, width_nm=width_nm, sections=sections)
-    else:
-        raise ConfigError("a cutout needs a place: give one of synapse and position_nm")
-    section = data.given("cells")
-    if section is None or section.grow_nm == 0:
-        return view
-    return dataclasses.replace(view, cells=data.read_cells(view.box))
+        return cut_out(data, synapse, width_nm=width_nm, sections=sections)
+    if position_nm is not None and synapse is None:
+        return cut_out_at(data, position_nm, width_nm=width_nm, sections=sections)
+    raise ConfigError("a cutout needs a place: give one of synapse and position_nm")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cnapse.config import Config
-from cnapse.errors import FormatError, ResolutionError
+from cnapse.errors import ConfigError, FormatError, ResolutionError
 from cnapse.geometry import Box, Resolution, Triple, format_resolution, triple
 from cnapse.runs import LAYER_KINDS, LayerName, RunData
 from cnapse.store import local_path
@@ -30,8 +30,7 @@ _TEXT = """\
 output = {output}
 {resolution:<31}# nm per voxel, x y z; the layers have:
 {scales}
-# names = "names.csv"          # segment id, name; without it cells go by their ids
-{block:<31}# voxels a task works on: whole chunks of {chunk}
+{names}{block:<31}# voxels a task works on: whole chunks of {chunk}
 
 [layers]
 {layers}
@@ -45,6 +44,15 @@ output = {output}
 {binary}threshold = 0.5                # a voxel counts from this probability on
 min_voxels = 1                 # objects with fewer voxels are dropped: raise it after a first look
 # max_voxels = 100000
+{assign}"""
+
+_NAMES = '# names = "names.csv"          # segment id, name; without it cells go by their ids\n'
+
+_NO_CELLS = (
+    '# cells = "cells"              # a segmentation: without it there are no tables, only synapses'
+)
+
+_ASSIGN = """\
 
 [assign]
 preset = "cnapse"              # or "witvliet": the two published sets of parameters
@@ -81,7 +89,8 @@ def draft(layers: Mapping[LayerName, str], *, output: str, folder: Path) -> Draf
     Parameters
     ----------
     layers : mapping of name to path
-        At least one of image, probability and synapses. Local paths count from the working folder.
+        At least one of image, probability and synapses; with synapses also cells. Local paths
+        count from the working folder.
     output : str
         Where the run shall write, as it is to stand in the file.
     folder : Path
@@ -89,6 +98,8 @@ def draft(layers: Mapping[LayerName, str], *, output: str, folder: Path) -> Draf
 
     Raises
     ------
+    ConfigError
+        If there is no layer that a run can start from, or nothing to do for it.
     LayerNotFoundError, FormatError
         If a layer is not there, empty, or of the other kind.
     ResolutionError
@@ -96,6 +107,7 @@ def draft(layers: Mapping[LayerName, str], *, output: str, folder: Path) -> Draf
     BoundsError
         If they do not overlap.
     """
+    _check_start(layers)
     scales = {name: _scales(path, name) for name, path in layers.items()}
     resolution = _working_resolution(scales)
     config = Config.from_dict(
@@ -109,6 +121,20 @@ def draft(layers: Mapping[LayerName, str], *, output: str, folder: Path) -> Draf
     run = RunData(config)
     run.check_overlap()
     return Draft(_text(run, scales, folder), tuple(_unknown(run)))
+
+
+def _check_start(layers: Mapping[LayerName, str]) -> None:
+    if not {"image", "probability", "synapses"}.intersection(layers):
+        raise ConfigError(
+            "there is no layer to start from: give --image (EM), --probability (a map that is "
+            "there already) or --synapses (objects that are there already), and --cells for "
+            "their cells and partners"
+        )
+    if "synapses" in layers and "cells" not in layers:
+        raise ConfigError(
+            "with --synapses alone there is nothing left to do: give --cells, whose synapses they "
+            "are"
+        )
 
 
 def _scales(path: str, name: LayerName) -> list[Layer]:
@@ -159,6 +185,8 @@ def _text(run: RunData, scales: Mapping[LayerName, Sequence[Layer]], folder: Pat
     block = _block(run.frame, run.chunk)
     paths = {name: _relative(run.layer_path(name), folder) for name in scales}
     detected = run.first_layer == "image"
+    lines = [f"{name} = {_quoted(path)}" for name, path in paths.items()]
+    has_cells = run.given("cells") is not None
     thin = (*block[:2], run.chunk[2])
     return _TEXT.format(
         output=_quoted(run.config.output),
@@ -166,7 +194,8 @@ def _text(run: RunData, scales: Mapping[LayerName, Sequence[Layer]], folder: Pat
         scales="\n".join(f"#   {name}: {_listed(own)}" for name, own in scales.items()),
         block=f"block = {_numbers(block)}",
         chunk=_numbers(run.chunk),
-        layers="\n".join(f"{name} = {_quoted(path)}" for name, path in paths.items()),
+        names=_NAMES if has_cells else "",
+        layers="\n".join(lines if has_cells else [*lines, _NO_CELLS]),
         size=common.voxels / 1e6,
         start=_numbers(common.start),
         stop=_numbers(common.stop),
@@ -174,6 +203,7 @@ def _text(run: RunData, scales: Mapping[LayerName, Sequence[Layer]], folder: Pat
         binary="# binary = true                # the map is hand-drawn\n"
         if run.first_layer == "probability"
         else "",
+        assign=_ASSIGN if has_cells else "",
     )
 
 
@@ -230,7 +260,12 @@ def _unknown(run: RunData) -> list[str]:
         notes.append("label.binary: true if the map is hand-drawn, so that all but 0 counts")
     if run.first_layer != "synapses":
         notes.append("label.min_voxels: how small an object may be; look at `size` after a run")
-    notes.append("names: the cells' names, a CSV of segment id and name")
+    if run.given("cells") is None:
+        notes.append("layers.cells: without cells a run finds where synapses are, but not whose")
+    else:
+        notes.append("names: the cells' names, a CSV of segment id and name")
+    if run.given("image") is None:
+        notes.append("layers.image: nothing but `cnapse picture` and `cnapse view` would show it")
     return notes
 
 

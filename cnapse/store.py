@@ -6,6 +6,7 @@ appears whole or not at all; in a bucket a single upload is atomic anyway.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import uuid
@@ -16,11 +17,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cnapse.errors import FormatError, LayerNotFoundError
+from cnapse.errors import FormatError, LayerNotFoundError, storage_error
 
 __all__ = ["Store", "canonical_json", "cloud_path", "local_path"]
 
 Arrays = Mapping[str, npt.NDArray[Any]]
+
+_PROBE = ".writable.part"
+# More than the note of a failure: a disk that takes no note takes no probe.
+_PROBE_CONTENT = bytes(1 << 16)
 
 
 def cloud_path(path: str | Path) -> str:
@@ -64,21 +69,48 @@ class Store:
         return Store(f"{self.path}/{name}")
 
     def put(self, name: str, data: bytes) -> None:
-        """Write a file, replacing what is there."""
+        """Write a file, replacing what is there.
+
+        Raises
+        ------
+        StorageError
+            If the disk is full, or the file cannot be written there; what was there stays.
+        """
         if self._root is None:
             self._cloud.put(name, data, compress=None)
             return
         target = self._root / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
         try:
-            part.write_bytes(data)
-            part.replace(target)
-        finally:
-            part.unlink(missing_ok=True)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _replace(target, data)
+        except OSError as error:
+            raise storage_error(error, target) from error
+
+    def check_writable(self) -> None:
+        """Check that files can be written to a local folder, making it; a bucket is not asked.
+
+        Raises
+        ------
+        StorageError
+            If the disk is full, or the folder cannot be made or written to.
+        """
+        if self._root is None:
+            return
+        try:
+            self._root.mkdir(parents=True, exist_ok=True)
+            _replace(self._root / _PROBE, _PROBE_CONTENT)
+            (self._root / _PROBE).unlink(missing_ok=True)
+        except OSError as error:
+            raise storage_error(error, self._root) from error
 
     def get(self, name: str) -> bytes | None:
-        """The content of a file, or None if it is not there."""
+        """The content of a file, or None if it is not there.
+
+        Raises
+        ------
+        StorageError
+            If it cannot be read.
+        """
         if self._root is None:
             content: bytes | None = self._cloud.get(name)
             return content
@@ -86,6 +118,8 @@ class Store:
             return (self._root / name).read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            raise storage_error(error, self._root / name) from error
 
     def read(self, name: str) -> bytes:
         """The content of a file that must be there.
@@ -180,3 +214,15 @@ class Store:
 
             self._files = CloudFiles(self.path, progress=False)
         return self._files
+
+
+def _replace(target: Path, data: bytes) -> None:
+    """Put a file in place whole."""
+    part = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
+    try:
+        part.write_bytes(data)
+        part.replace(target)
+    finally:
+        # A folder that must not be written to has no part, either.
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 import pandas as pd
@@ -14,11 +14,12 @@ import pandas as pd
 from cnapse.errors import BoundsError, FormatError
 from cnapse.geometry import Box, Resolution, triple
 from cnapse.tables import flag_names
-from cnapse.viewing.connections import Connections
 from cnapse.viewing.page import elided
 from cnapse.viewing.palette import cell_colours
 from cnapse.viewing.panels import Screen
-from cnapse.volumes.reader import Layer, read_cutouts
+
+if TYPE_CHECKING:
+    from cnapse.runs import RunData
 
 __all__ = ["CellNote", "SynapseView", "cut_out", "cut_out_at"]
 
@@ -131,8 +132,7 @@ class SynapseView:
 
 
 def cut_out(
-    layers: Mapping[str, Layer],
-    connections: Connections,
+    run: RunData,
     syn_id: int,
     *,
     width_nm: float = 1400.0,
@@ -142,9 +142,8 @@ def cut_out(
 
     Parameters
     ----------
-    layers : mapping
-        ``image``, ``cells`` and ``synapses``, and ``probability`` if there is one, all opened at
-        the resolution that the tables' boxes are counted in.
+    run : RunData
+        With image, cells and tables.
     syn_id : int
     width_nm : float
         Width and height; more if the synapse needs more.
@@ -156,10 +155,10 @@ def cut_out(
     TableError
         If the synapse is not in the table.
     """
-    row = connections.synapse(syn_id)
-    place, bounds = _place(row, *_POSITION), layers["synapses"].bounds
+    row = run.connections.synapse(syn_id)
+    place, bounds = _place(row, *_POSITION), run.layer("synapses").bounds
     box = _box_around(place, bounds, max(width_nm, 1.3 * _extent(row, bounds)), sections)
-    arrays = read_cutouts(layers, box)
+    arrays = run.read_cutout(box)
     return SynapseView(
         syn_id=syn_id,
         box=box,
@@ -176,14 +175,14 @@ def cut_out(
                 float(partner["share"]),
                 _place(partner, "post_x", "post_y", "post_z"),
             )
-            for _, partner in connections.partners_of(syn_id).iterrows()
+            for _, partner in run.connections.partners_of(syn_id).iterrows()
         ),
         note=_note(row),
     )
 
 
 def cut_out_at(
-    layers: Mapping[str, Layer],
+    run: RunData,
     position_nm: Sequence[float],
     *,
     width_nm: float = 1400.0,
@@ -193,8 +192,8 @@ def cut_out_at(
 
     Parameters
     ----------
-    layers : mapping
-        As for `cut_out`.
+    run : RunData
+        With image and cells.
     position_nm : (x, y, z)
     width_nm : float
     sections : int
@@ -205,15 +204,15 @@ def cut_out_at(
         If the point is outside of the synapses' layer.
     """
     x, y, z = (float(value) for value in position_nm)
-    bounds = layers["synapses"].bounds
+    bounds = run.layer("synapses").bounds
     limits = zip((x, y, z), bounds.start_nm, bounds.stop_nm, strict=True)
     if not all(low <= value < high for value, low, high in limits):
         raise BoundsError(
-            f"position {x:g}, {y:g}, {z:g} nm is outside of {layers['synapses'].path}, which "
+            f"position {x:g}, {y:g}, {z:g} nm is outside of {run.layer_path('synapses')}, which "
             f"covers {_nm(bounds.start_nm)} to {_nm(bounds.stop_nm)} nm: give x, y, z in nm"
         )
     box = _box_around((x, y, z), bounds, width_nm, sections)
-    arrays = read_cutouts(layers, box)
+    arrays = run.read_cutout(box)
     return SynapseView(
         syn_id=0,
         box=box,

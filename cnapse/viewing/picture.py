@@ -7,8 +7,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -16,13 +17,14 @@ import numpy.typing as npt
 from cnapse.errors import FormatError
 from cnapse.store import Store, cloud_path
 from cnapse.viewing import panels
-from cnapse.viewing.connections import Connections
 from cnapse.viewing.cutout import CellNote, SynapseView, cut_out
 from cnapse.viewing.legend import LINE, draw_caption, draw_legend, legend, legend_lines
 from cnapse.viewing.page import INK, PALE, Page
 from cnapse.viewing.palette import SYNAPSE
 from cnapse.viewing.panels import Screen
-from cnapse.volumes.reader import Layer
+
+if TYPE_CHECKING:
+    from cnapse.runs import RunData
 
 __all__ = [
     "CellNote",
@@ -152,19 +154,18 @@ def draw_contact_sheet(
 
 
 def draw_run_picture(
-    layers: Mapping[str, Layer],
-    connections: Connections,
+    run: RunData,
     syn_ids: Sequence[int],
     path: str | Path,
     *,
     title: str = "",
 ) -> None:
-    """Cut synapses out of a run's layers and draw them: one as an overview, else a sheet.
+    """Cut synapses out of a run and draw them: one as an overview, else a sheet.
 
     Parameters
     ----------
-    layers : mapping
-        As `cnapse.viewing.cutout.cut_out` wants them.
+    run : RunData
+        With image, cells and tables.
     syn_ids : sequence of int
     path
         PNG to write.
@@ -172,9 +173,9 @@ def draw_run_picture(
         Makes one synapse a sheet too.
     """
     if len(syn_ids) == 1 and not title:
-        draw_overview(cut_out(layers, connections, syn_ids[0]), path)
+        draw_overview(cut_out(run, syn_ids[0]), path)
         return
-    views = [cut_out(layers, connections, i, width_nm=1100.0, sections=1) for i in syn_ids]
+    views = [cut_out(run, i, width_nm=1100.0, sections=1) for i in syn_ids]
     draw_contact_sheet(views, path, title=title)
 
 

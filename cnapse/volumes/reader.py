@@ -21,7 +21,7 @@ from cnapse.errors import ConfigError, FormatError, LayerNotFoundError, Resoluti
 from cnapse.geometry import Box, Resolution, Triple, format_resolution, same_resolution, triple
 from cnapse.store import cloud_path
 from cnapse.volumes.resample import PadMode, Ratio, downsample, nested_ratio, padded_indices, take
-from cnapse.volumes.stored import Kind, StoredLayer, load_info
+from cnapse.volumes.stored import SMALLEST_CREDIBLE_NM, Kind, StoredLayer, load_info
 
 __all__ = ["Kind", "Layer", "PadMode", "open_layer", "read_cutouts"]
 
@@ -251,8 +251,9 @@ def read_cutouts(layers: Mapping[str, Layer], box: Box) -> dict[str, Array]:
 
 def _check_kind(path: str, info: Mapping[str, Any], kind: Kind | None) -> None:
     if kind not in (None, info["type"]):
+        needed = "an image" if kind == "image" else f"a {kind}"
         raise FormatError(
-            f"{path} is of type {info['type']}, but a {kind} is needed: check that the layers are "
+            f"{path} is of type {info['type']}, but {needed} is needed: check that the layers are "
             f'not swapped, or set "type" in its info to "{kind}" if it is one'
         )
 
@@ -277,6 +278,11 @@ def _open_mip(source: StoredLayer, mip: int) -> Layer:
 
 def _open_at(source: StoredLayer, resolution: Sequence[float]) -> Layer:
     wanted = Box((0, 0, 0), (0, 0, 0), _as_resolution(resolution)).resolution
+    if min(wanted) < SMALLEST_CREDIBLE_NM:
+        raise ResolutionError(
+            f"{source.path} cannot be read at {format_resolution(wanted)}: that looks like "
+            f"micrometres: did you mean {format_resolution([1000 * v for v in wanted])}?"
+        )
     mip, ratio = _choose_scale(source, wanted)
     stored = source.bounds(mip)
     bounds = Box(*ratio.to_wanted(stored.start, stored.stop), wanted)
@@ -293,10 +299,18 @@ def _choose_scale(source: StoredLayer, wanted: Resolution) -> tuple[int, Ratio]:
     if not nesting:
         raise ResolutionError(
             f"{source.path} cannot be read at {format_resolution(wanted)}: it has "
-            f"{_scales(source)}; ask for one of these, or for whole multiples or fractions of one"
+            f"{_scales(source)}; {_other_resolution(source, wanted)}"
         )
     _, _, mip, ratio = min(nesting, key=lambda found: found[:3])
     return mip, ratio
+
+
+def _other_resolution(source: StoredLayer, wanted: Resolution) -> str:
+    """What was meant, if it can be guessed."""
+    for stored in source.resolutions:
+        if same_resolution(sorted(stored), sorted(wanted)):
+            return f"the order is x, y, z: did you mean {format_resolution(stored)}?"
+    return "ask for one of these, or for whole multiples or fractions of one"
 
 
 def _scales(source: StoredLayer) -> str:

@@ -16,14 +16,23 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from cnapse.errors import CnapseError, FormatError, LayerNotFoundError
+from cnapse.errors import (
+    CnapseError,
+    FormatError,
+    LayerNotFoundError,
+    ResolutionError,
+    storage_error,
+)
 from cnapse.geometry import Box, Resolution, Triple, triple
 from cnapse.store import cloud_path, local_path
 
 if TYPE_CHECKING:
     from cloudvolume import CloudVolume
 
-__all__ = ["Kind", "StoredLayer", "load_info"]
+__all__ = ["SMALLEST_CREDIBLE_NM", "Kind", "StoredLayer", "load_info"]
+
+SMALLEST_CREDIBLE_NM = 0.05
+"""A smaller voxel size is one that was given in micrometres."""
 
 Kind = Literal["image", "segmentation"]
 Array = npt.NDArray[Any]
@@ -105,6 +114,8 @@ class StoredLayer:
             If a chunk is missing, or cannot be fetched.
         FormatError
             If a chunk is damaged.
+        StorageError
+            If a chunk on disk cannot be read.
         """
         from cloudvolume.lib import Bbox
 
@@ -126,7 +137,9 @@ class StoredLayer:
                 f"{self.path}: chunk {_chunk_of(error, box)} is missing: copy the layer again, or "
                 "open it with fill_missing if missing chunks stand for 0"
             )
-        local = local_path(self.path) is not None and not isinstance(error, OSError)
+        local = local_path(self.path) is not None
+        if local and isinstance(error, OSError) and not isinstance(error, _DAMAGE):
+            return storage_error(error, error.filename or self.path)
         if local or isinstance(error, (*_DAMAGE, DecodingError, DecompressionError)):
             encoding = self.info["scales"][mip]["encoding"]
             return FormatError(
@@ -134,7 +147,8 @@ class StoredLayer:
                 f"again: {_one_line(error)}"
             )
         return LayerNotFoundError(
-            f"{self.path}: cannot read {box}: {type(error).__name__}: {_one_line(error)}"
+            f"{self.path}: cannot read {box}: {type(error).__name__}: {_one_line(error)}; check "
+            "the network and your credentials, then run the same command again"
         )
 
 
@@ -147,6 +161,10 @@ def load_info(path: str | Path) -> dict[str, Any]:
         If there is no layer.
     FormatError
         If its info is damaged or describes something else than a volume.
+    ResolutionError
+        If its voxel size cannot be in nm.
+    StorageError
+        If it is on disk and cannot be read.
     """
     text = cloud_path(path)
     local = local_path(text)
@@ -164,8 +182,11 @@ def load_info(path: str | Path) -> dict[str, Any]:
     return _checked_info(text, info)
 
 
-def _opening_error(path: str, error: Exception) -> LayerNotFoundError | FormatError:
+def _opening_error(path: str, error: Exception) -> CnapseError:
     from cloudvolume.exceptions import InfoUnavailableError, UnsupportedProtocolError
+
+    if isinstance(error, OSError) and local_path(path) is not None:
+        return storage_error(error, error.filename or path)
 
     if isinstance(error, InfoUnavailableError):
         return LayerNotFoundError(
@@ -185,6 +206,15 @@ def _opening_error(path: str, error: Exception) -> LayerNotFoundError | FormatEr
 
 def _check_local(folder: Path) -> None:
     """Say what is wrong with a path on disk, better than a missing info can."""
+    try:
+        _check_layer_folder(folder)
+    except CnapseError:
+        raise
+    except OSError as error:
+        raise storage_error(error, folder) from error
+
+
+def _check_layer_folder(folder: Path) -> None:
     if (folder / "info").is_file():
         return
     if folder.is_file():
@@ -207,8 +237,15 @@ def _checked_info(path: str, info: dict[str, Any]) -> dict[str, Any]:
         )
     if any(min(scale["size"]) < 1 for scale in info["scales"][:1]):
         raise FormatError(
-            f"{path} is empty: its info says a size of {info['scales'][0]['size']} voxels"
+            f"{path} is empty: its info says a size of {info['scales'][0]['size']} voxels: "
+            "make the layer again from a volume that has some"
         )
+    for scale in info["scales"]:
+        if min(scale["resolution"]) < SMALLEST_CREDIBLE_NM:
+            raise ResolutionError(
+                f"{path}: the resolution {scale['resolution']} in its info looks like micrometres: "
+                f"write it there in nm, {[1000 * v for v in scale['resolution']]}"
+            )
     return info
 
 

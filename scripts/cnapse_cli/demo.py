@@ -6,14 +6,17 @@ import time
 from pathlib import Path
 from typing import Annotated
 
+import pandas as pd
 import typer
 
-from cnapse.errors import LayerExistsError
+from cnapse.errors import LayerExistsError, TableError
+from cnapse.store import Store
 
 __all__ = ["demo"]
 
 _CONFIG = """\
 # The demo's run. Change it and say: cnapse run {file} --redo
+{made_by}
 output = "run"
 resolution = [4, 4, 50]        # nm
 
@@ -29,6 +32,9 @@ threshold = 0.5
 min_voxels = 60
 """
 _COLUMNS = ["syn_id", "pre_id", "post_id", "x_pos", "y_pos", "z_pos", "size", "share"]
+_DECIMALS = {"x_pos": 0, "y_pos": 0, "z_pos": 0, "size": 0, "share": 2}
+_ROWS = 8
+_MADE_BY = "# Made by: cnapse demo"
 
 
 def demo(
@@ -49,25 +55,52 @@ def demo(
 
     started = time.monotonic()
     config_file = output / "cnapse.toml"
-    if config_file.exists():
-        print(f"{config_file} is there already: going on with it")
-    elif output.exists() and any(output.iterdir()):
-        raise LayerExistsError(f"{output} is not empty, and no demo: choose another folder")
-    else:
-        output.mkdir(parents=True, exist_ok=True)
+    _prepare(output, config_file, f"{_MADE_BY} --shape {' '.join(map(str, shape))} --seed {seed}")
     if not (output / "tissue/truth/partners.csv").exists():
-        print("1. Synthetic serial-section tissue, with known synapses")
+        print("1. Make serial-section tissue whose synapses are known")
         write_phantom(PhantomSpec(shape=shape, seed=seed), output / "tissue", overwrite=True)
-    config_file.write_text(_CONFIG.format(file=config_file))
-    print(f"2. cnapse run {config_file}")
+    print(f"\n2. Find synapses and partners: cnapse run {config_file}")
     config = load_config(config_file)
     run.run(config_file, workers=workers)
     table = read_table(f"{config.output}/tables/partners")
-    print(f"\n3. The synapse table: {len(table)} rows, {output}/run/partners.csv")
-    print(table[_COLUMNS].head(8).to_string(index=False))
-    print("\n4. Compared with the truth")
+    if table.empty:
+        raise TableError(f"no partners in {shape} voxels: delete {output}, give a larger --shape")
+    print("\n3. The table of partners begins so (places in nm, sizes in nm³)")
+    print(_first_rows(table))
+    print("\n4. Compare with the truth")
     evaluate.evaluate(config_file, truth=output / "tissue/truth")
+    print("\n5. Look at one")
     drawn = picture.draw(open_run(config), output / "synapse.png")
-    print(f"\n5. A picture of synapse {drawn}: {output / 'synapse.png'}")
-    print(f"   See it in Neuroglancer: cnapse view {config_file} --synapse {drawn}")
-    print(f"   ({time.monotonic() - started:.0f} s)")
+    print(f"   a picture of synapse {drawn}: {output / 'synapse.png'}")
+    print(f"   in Neuroglancer: cnapse view {config_file} --synapse {drawn}")
+    print(f"\nDone in {time.monotonic() - started:.0f} s; all of it is in {output}/")
+
+
+def _prepare(output: Path, config_file: Path, made_by: str) -> None:
+    """Begin a demo in a folder, or go on with the one that is there.
+
+    The configuration comes first, so that a demo that was stopped is known as one.
+    """
+    if config_file.exists():
+        text = config_file.read_text()
+        if _MADE_BY in text and made_by not in text.splitlines():
+            raise LayerExistsError(
+                f"{output} holds a demo of another shape or seed: choose another folder"
+            )
+        print(f"{config_file} is there already: going on with it")
+        return
+    if output.exists() and any(output.iterdir()):
+        raise LayerExistsError(f"{output} is not empty, and no demo: choose another folder")
+    Store(output).put(config_file.name, _CONFIG.format(file=config_file, made_by=made_by).encode())
+
+
+def _first_rows(table: pd.DataFrame) -> str:
+    shown = {
+        name: table[name].head(_ROWS).map(lambda v, n=name: f"{v:,.{_DECIMALS[n]}f}")
+        if name in _DECIMALS
+        else table[name].head(_ROWS).astype(str)
+        for name in _COLUMNS
+    }
+    text = pd.DataFrame(shown).to_string(index=False)
+    left = len(table) - _ROWS
+    return f"{text}\n... and {left} more rows" if left > 0 else text

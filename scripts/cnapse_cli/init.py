@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cnapse.errors import ConfigError, LayerExistsError
+from cnapse.store import Store
 
 if TYPE_CHECKING:
     from cnapse.runs import LayerName
@@ -16,15 +17,29 @@ __all__ = ["init"]
 
 
 def init(
-    image: Annotated[str, typer.Option(help="EM: a precomputed layer.", show_default=False)],
+    image: Annotated[
+        str | None, typer.Option(help="EM: a precomputed layer.", show_default=False)
+    ] = None,
     cells: Annotated[
-        str, typer.Option(help="Segmentation of cells: a precomputed layer.", show_default=False)
-    ],
+        str | None,
+        typer.Option(
+            help="Segmentation of cells: a precomputed layer. Without it a run only finds where "
+            "synapses are.",
+            show_default=False,
+        ),
+    ] = None,
     probability: Annotated[
-        str | None, typer.Option(help="A map that is there already: the run starts from it.")
+        str | None,
+        typer.Option(
+            help="A map that is there already: the run starts from it.", show_default=False
+        ),
     ] = None,
     synapses: Annotated[
-        str | None, typer.Option(help="Synapse objects that are there already.")
+        str | None,
+        typer.Option(
+            help="Synapse objects that are there already: the run starts from them.",
+            show_default=False,
+        ),
     ] = None,
     output: Annotated[
         str, typer.Option(help="Folder the run writes to, counted from the file's folder.")
@@ -33,7 +48,10 @@ def init(
         "cnapse.toml"
     ),
 ) -> None:
-    """Write a cnapse.toml, filled in from the layers; says what it could not know."""
+    """Write a cnapse.toml, filled in from the layers; says what it could not know.
+
+    Give the layer that the run starts from, --image, --probability or --synapses, and --cells.
+    """
     from cnapse.setup import draft
 
     if file.exists():
@@ -48,8 +66,7 @@ def init(
     }
     layers = {name: path for name, path in given.items() if path is not None}
     made = draft(layers, output=output, folder=file.absolute().parent)
-    with file.open("x", encoding="utf-8") as stream:
-        stream.write(made.text)
+    Store(file.absolute().parent).put(file.name, made.text.encode())
     print(f"{file} written. Not known from the layers:")
     for note in made.unknown:
         print(f"  {note}")

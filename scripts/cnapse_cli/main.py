@@ -9,10 +9,13 @@ from typing import Annotated
 
 import typer
 
-from cnapse.errors import CnapseError
+from cnapse.errors import one_line_errors
 from cnapse_cli import commands
 
 __all__ = ["app", "main"]
+
+# What typer makes of Ctrl-C.
+_INTERRUPTED = 130
 
 app = typer.Typer(
     name="cnapse",
@@ -38,18 +41,9 @@ commands.register(app)
 def main() -> None:
     """Run the command; print an error as one line."""
     try:
-        app()
-    except CnapseError as error:
-        _fail(error, str(error))
-    except PermissionError as error:
-        _fail(error, f"no permission: {error.filename}: {error.strerror}")
-    except OSError as error:
-        _fail(error, f"{error.strerror or error}: {error.filename or ''}".rstrip(": "))
-    except KeyboardInterrupt:
-        sys.exit("cnapse: stopped; run the same command again to go on")
-
-
-def _fail(error: BaseException, message: str) -> None:
-    if os.environ.get("CNAPSE_DEBUG"):
-        raise error
-    sys.exit(f"cnapse: {' '.join(message.split())}")
+        with one_line_errors("cnapse"):
+            app()
+    except SystemExit as ended:
+        if ended.code == _INTERRUPTED:
+            sys.stderr.write("\ncnapse: stopped; run the same command again to go on\n")
+        raise

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
-from tqdm import tqdm
 
 from cnapse.errors import LayerExistsError
 from cnapse.geometry import Grid
+from cnapse.tables import write_table
+from cnapse_cli.run import Bars
 
 if TYPE_CHECKING:
     from cnapse.phantom import PhantomSpec
@@ -78,8 +79,10 @@ def write_phantom(spec: PhantomSpec, output: Path, *, overwrite: bool = False) -
     from cnapse.phantom import Phantom
     from cnapse.volumes.writer import create_layer
 
-    if (output / "image").exists() and not overwrite:
-        raise LayerExistsError(f"{output} has a layer `image` already: choose another folder")
+    if (output / "image/info").exists() and not overwrite:
+        raise LayerExistsError(
+            f"{output} has a layer `image` already: delete it, or choose another folder"
+        )
     made = Phantom(spec)
     layers: dict[str, tuple[Kind, str, Path]] = {
         "image": ("image", "uint8", output / "image"),
@@ -98,12 +101,17 @@ def write_phantom(spec: PhantomSpec, output: Path, *, overwrite: bool = False) -
         )
         for name, (kind, dtype, path) in layers.items()
     }
-    for block in tqdm(Grid(spec.bounds, _BLOCK), desc="phantom  ", unit="block"):
+    blocks = Grid(spec.bounds, _BLOCK)
+    bars = Bars()
+    bars.begin("phantom", len(blocks), 0)
+    for number, block in enumerate(blocks):
         arrays = made.render(block.write)
         arrays["probability"] = np.where(arrays["densities"] > 0, np.uint8(255), np.uint8(0))
         for name, writer in writers.items():
             writer.write(arrays[name], block.write)
+        bars.update(number + 1)
+    bars.end()
     synapses, partners = made.truth()
-    synapses.to_csv(output / "truth/synapses.csv", index=False, lineterminator="\n")
-    partners.to_csv(output / "truth/partners.csv", index=False, lineterminator="\n")
+    write_table(synapses, output / "truth/synapses.csv")
+    write_table(partners, output / "truth/partners.csv")
     return len(synapses)

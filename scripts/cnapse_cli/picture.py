@@ -33,6 +33,8 @@ def picture(
 
     if synapse is not None and (cell is not None or sheet is not None):
         raise ConfigError("give --synapse alone, or --cell and --sheet")
+    if output.suffix.lower() != ".png":
+        raise ConfigError(f"--output {output}: a picture is written as .png")
     run = open_run(config)
     if cell is None and sheet is None:
         draw(run, output, synapse)
@@ -44,9 +46,8 @@ def draw(run: RunData, output: Path, synapse: int | None = None) -> int:
     """Draw one synapse of a run, a well-partnered one by default; which it was."""
     from cnapse.viewing.picture import draw_run_picture
 
-    connections = run.connections
-    syn_id = connections.well_partnered() if synapse is None else synapse
-    draw_run_picture(run.picture_layers(), connections, [syn_id], output)
+    syn_id = run.connections.well_partnered() if synapse is None else synapse
+    draw_run_picture(run, [syn_id], output)
     return syn_id
 
 
@@ -68,7 +69,7 @@ def _draw_sheet(
         found = connections.synapses_of(connections.cell_id(cell))
         chosen = found[:most]
         title = f"{cell}: {len(chosen)} of {len(found)} synapses"
-    draw_run_picture(run.picture_layers(), connections, chosen, output, title=title)
+    draw_run_picture(run, chosen, output, title=title)
 
 
 def _sample(ids: list[int], count: int, seed: int) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from pathlib import Path
@@ -19,18 +20,20 @@ ConfigPath = Annotated[Path, typer.Argument(help="The run's cnapse.toml.", show_
 
 
 class Bars:
-    """A progress bar for each stage."""
+    """A progress bar for each stage; in a file or a pipe, a line when it is done."""
 
     _bar: tqdm[Any] | None = None
 
     def begin(self, stage: str, total: int, done: int) -> None:
         """Show the bar of a stage."""
+        is_seen = sys.stderr.isatty()
         self._bar = tqdm(
             total=total,
             initial=done,
             desc=f"{stage:<9}",
             unit="task",
             file=sys.stderr,
+            mininterval=0.1 if is_seen else math.inf,
             bar_format="{desc} |{bar:24}| {n_fmt}/{total_fmt} {elapsed}",
         )
 
@@ -77,17 +80,26 @@ def run(
         bool, typer.Option("--redo", help="Make again what other parameters have made.")
     ] = False,
 ) -> None:
-    """Do all stages of a run, or what is missing of them."""
+    """Do all stages of a run, or what is missing of them; say what it found."""
+    from cnapse.outcome import outcome
+    from cnapse.runs import open_run
     from cnapse_tasks.driver import Options, plan_costs, run_stages
 
     loaded = _with_bounds(load_config(config), bounds)
     options = Options(
         first=first, last=last, workers=workers or os.cpu_count() or 1, redo=redo, queue=queue
     )
+    data = open_run(loaded)
+    data.check_overlap()
+    for note in data.overlap_notes():
+        print(note)
     if dry_run:
         _print_costs(plan_costs(loaded, options))
         return
     run_stages(loaded, options, Bars())
+    if last is None:
+        for line in outcome(data):
+            print(line)
 
 
 def _with_bounds(config: Config, bounds: tuple[int, ...] | None) -> Config:

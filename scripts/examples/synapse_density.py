@@ -21,8 +21,7 @@ def main() -> None:
     options = parser.parse_args()
 
     run = cnapse.open_run(options.config)
-    bounds = run.config.bounds_box()
-    box = run.frame if bounds is None else run.frame.intersection(bounds)
+    box = run.region
     edges = []
     for start, stop in zip(
         np.array(box.start_nm) / 1000, np.array(box.stop_nm) / 1000, strict=True
@@ -53,4 +52,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with cnapse.one_line_errors():
+        main()

@@ -21,7 +21,7 @@ from typing import Protocol
 from taskqueue import TaskQueue
 
 from cnapse.config import Config
-from cnapse.errors import RunStateError, TasksFailedError
+from cnapse.errors import RunStateError, StorageError, TasksFailedError
 from cnapse.store import local_path
 from cnapse_tasks.ledger import Failure, Ledger, describe_changes, stage_key
 from cnapse_tasks.pool import WorkerPool
@@ -41,6 +41,7 @@ __all__ = [
 log = logging.getLogger("cnapse.driver")
 
 _POLL_SECONDS = (0.02, 0.3)
+_PROBE_SECONDS = 2.0
 
 
 class Progress(Protocol):
@@ -133,12 +134,15 @@ def run_stages(config: Config, options: Options, progress: Progress | None = Non
         before `options.first` are not complete.
     TasksFailedError
         If tasks of a stage were set aside; later stages are then not begun.
+    StorageError
+        If the output's disk is full or cannot be written to, before or while workers work.
     """
     run = Run(config)
     run.check_overlap()
     stages = _chosen(run, options)
     components = components_of(run)
     _check_upstream_complete(run, stages)
+    run.output.check_writable()
     _forget_changed(run, stages, components, options)
     with _workplace(run, options) as (queue, pool):
         driver = _Driver(run, queue, pool, progress or _Silent())
@@ -281,16 +285,23 @@ class _Driver:
         lease = self.run.config.tasks.lease_seconds
         pause = _POLL_SECONDS[0]
         empty_since: float | None = None
+        probe_at = time.monotonic() + _PROBE_SECONDS
         while True:
             left = missing - ledger.done()
             self.progress.update(total - len(left))
-            left -= {failure.index for failure in ledger.aside()}
-            if not left:
+            failures = ledger.aside()
+            left -= {failure.index for failure in failures}
+            # What the disk refuses to one task it refuses to the others.
+            if not left or any(f.reason.startswith(StorageError.__name__) for f in failures):
                 return
             for pid in self.pool.replace_dead() if self.pool else ():
                 # Its lease would keep the task from the others for a while.
                 self._insert(stage, key, left.intersection(ledger.begun_by(pid)))
             now = time.monotonic()
+            if now > probe_at:
+                # On a full disk workers cannot even note that they failed.
+                self.run.output.check_writable()
+                probe_at = now + _PROBE_SECONDS
             empty_since = None if self.queue.enqueued else empty_since or now
             if empty_since and now - empty_since > lease:
                 log.warning("%s: the queue lost %d tasks; enqueued again", stage.name, len(left))
@@ -304,8 +315,9 @@ def _raise_if_aside(ledger: Ledger, total: int) -> None:
     failures = ledger.aside()
     if failures:
         first = failures[0]
+        tries = "1 try" if first.tries == 1 else f"{first.tries} tries"
         raise TasksFailedError(
             f"stage {ledger.stage}: {len(failures)} of {total} tasks were set aside; task "
-            f"{first.index} after {first.tries} tries: {first.reason}; all with their tracebacks: "
+            f"{first.index} after {tries}: {first.reason}; all with their tracebacks: "
             "cnapse status. Run again to try them anew"
         )

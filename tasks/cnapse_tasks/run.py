@@ -10,8 +10,8 @@ import hashlib
 from typing import TYPE_CHECKING, Literal
 
 from cnapse.config import Config
-from cnapse.errors import BoundsError, ConfigError
-from cnapse.geometry import Box, Grid, Triple, format_resolution
+from cnapse.errors import ConfigError
+from cnapse.geometry import Grid, Triple
 from cnapse.runs import LAYER_KINDS, LayerName, RunData
 from cnapse.store import Store, canonical_json
 from cnapse.volumes.writer import LayerWriter, create_layer, open_writer
@@ -66,21 +66,6 @@ class Run(RunData):
         return self._writers[name]
 
     # --- boxes ----------------------------------------------------------------------------------
-
-    @functools.cached_property
-    def region(self) -> Box:
-        """The voxels that count."""
-        wanted = self.config.bounds_box()
-        if wanted is None:
-            return self.frame
-        region = wanted.clamped(self.frame)
-        if region.empty:
-            raise BoundsError(
-                f"bounds {wanted} lie outside of {self.layer_path(self.first_layer)}, "
-                f"which covers {self.frame}: give bounds in voxels of "
-                f"{format_resolution(self.config.resolution)}"
-            )
-        return region
 
     def grid(self, section: Section) -> Grid:
         """The blocks of a stage: anchored to the frame, multiples of the storage chunks."""

@@ -104,6 +104,35 @@ def test_from_what_others_made(init, tmp_path, start) -> None:
     assert plan_costs(config, Options(last="measure"))[0][1].tasks == 1
 
 
+def test_an_image_without_cells(init, tmp_path) -> None:
+    """There is detection still: no names, no assignment, and the line for cells to fill in."""
+    _layer(tmp_path / "image", (600, 700, 90), (4, 4, 50))
+    code, out, err = init("--image", "image")
+    assert code == 0, err
+    text = (tmp_path / "cnapse.toml").read_text()
+    config = load_config(tmp_path / "cnapse.toml")
+    assert config.layers.cells is None
+    assert 'image = "image"\n# cells = "cells"' in text
+    assert "[assign]" not in text
+    assert "names" not in text + out
+    assert "layers.cells: without cells a run finds where synapses are, but not whose" in out
+    stages = [name for name, _ in plan_costs(config, Options())]
+    assert stages == ["detect", "label", "stitch", "relabel", "pyramid"]
+
+
+@pytest.mark.parametrize("start", ["probability", "synapses"])
+def test_a_start_without_an_image(init, tmp_path, start) -> None:
+    kind = "image" if start == "probability" else "segmentation"
+    _layer(tmp_path / start, (200, 200, 20), (8, 8, 50), kind=kind)
+    _layer(tmp_path / "cells", (200, 200, 20), (8, 8, 50), kind="segmentation")
+    code, out, err = init(f"--{start}", start, "--cells", "cells")
+    assert code == 0, err
+    config = load_config(tmp_path / "cnapse.toml")
+    assert config.layers.image is None
+    assert "layers.image: nothing but `cnapse picture` and `cnapse view` would show it" in out
+    assert plan_costs(config, Options(last="measure"))[0][1].tasks == 1
+
+
 def test_no_model_for_such_voxels(tmp_path) -> None:
     image = _layer(tmp_path / "image", (64, 64, 8), (16, 16, 40))
     made = draft({"image": image}, output="run", folder=tmp_path)
@@ -121,7 +150,7 @@ def test_mistakes_are_one_line_and_leave_nothing(init, tmp_path) -> None:
     (tmp_path / "old.toml").write_text("mine")
     cases = [
         (["image", "none"], "none"),
-        (["cells", "image"], "is of type segmentation, but a image is needed"),
+        (["cells", "image"], "is of type segmentation, but an image is needed"),
         (["image", "away"], "layers do not overlap: cells"),
         (["image", "odd"], "all layers: image has 4 x 4 x 50 nm; cells has 5 x 5 x 50 nm; "),
         (["image", "cells", "-o", "no/where.toml"], "-o no/where.toml: there is no folder"),

@@ -11,6 +11,7 @@ from PIL import Image
 import cnapse
 from cnapse.errors import BoundsError, ConfigError, FormatError, RunStateError, TableError
 from cnapse.viewing.palette import SYNAPSE, rgb
+from cnapse_cli.picture import picture
 
 
 def _same_as_layers(config: Path, view) -> None:
@@ -74,6 +75,25 @@ def test_cells_are_grown_as_in_the_run(finished_run: Path) -> None:
     assert (plain == 0).any()
     assert (wide != 0).all()
     np.testing.assert_array_equal(wide[plain != 0], plain[plain != 0])
+    data = cnapse.open_run(grown)
+    view = cnapse.cutout(data, synapse=7)
+    np.testing.assert_array_equal(wide, data.read_cells(view.box))
+    point = cnapse.cutout(data, position_nm=view.position_nm)
+    np.testing.assert_array_equal(point.cells, data.read_cells(point.box))
+
+
+def test_a_picture_shows_the_cells_of_a_cutout(finished_run: Path, tmp_path: Path) -> None:
+    """`cnapse picture`, with cells grown: just what `cutout(...).draw` draws."""
+    text = (finished_run / "cnapse.toml").read_text()
+    wide = 'cells = { path = "cells", grow_nm = 20 }'
+    (finished_run / "grown.toml").write_text(text.replace('cells = "cells"', wide))
+    for name in ("cnapse", "grown"):
+        picture(finished_run / f"{name}.toml", tmp_path / f"{name}.png", synapse=7)
+    view = cnapse.cutout(finished_run / "grown.toml", synapse=7)
+    view.draw(tmp_path / "same.png")
+    drawn = (tmp_path / "grown.png").read_bytes()
+    assert drawn == (tmp_path / "same.png").read_bytes()
+    assert drawn != (tmp_path / "cnapse.png").read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ from scipy import ndimage
 
 from cnapse.errors import FormatError, TableError
 from cnapse.geometry import Box
+from cnapse.runs import RunData, open_run
 from cnapse.viewing import panels
-from cnapse.viewing.connections import Connections
 from cnapse.viewing.cutout import CellNote, SynapseView, cut_out
 from cnapse.viewing.page import Page, elided, flowed, printable, text_width
 from cnapse.viewing.palette import SYNAPSE, rgb
@@ -28,21 +28,18 @@ from cnapse.viewing.picture import (
     draw_run_picture,
     round_length,
 )
-from cnapse.volumes.reader import Layer, open_layer
 
 BIG = 2**63 + 5
 
 
 @pytest.fixture(scope="module")
-def layers(finished_run: Path) -> dict[str, Layer]:
-    names = {"image": "image", "cells": "cells", "probability": "probability"}
-    paths = {**names, "synapses": "out/synapses"}
-    return {name: open_layer(finished_run / path) for name, path in paths.items()}
+def run(finished_run: Path) -> RunData:
+    return open_run(finished_run / "cnapse.toml")
 
 
 @pytest.fixture(scope="module")
-def view(layers: dict[str, Layer], connections: Connections) -> SynapseView:
-    return cut_out(layers, connections, 7)
+def view(run: RunData) -> SynapseView:
+    return cut_out(run, 7)
 
 
 def pixels_of(path: Path) -> np.ndarray:
@@ -61,30 +58,26 @@ def places_of(panel: np.ndarray, page: np.ndarray) -> list[tuple[int, int]]:
     ]
 
 
-def test_a_view_holds_what_lies_around_the_synapse(
-    view: SynapseView, layers: dict[str, Layer]
-) -> None:
+def test_a_view_holds_what_lies_around_the_synapse(view: SynapseView, run: RunData) -> None:
     assert view.box.shape == (350, 350, 3)
-    assert layers["image"].bounds.contains(view.box)
-    np.testing.assert_array_equal(view.synapses, layers["synapses"].read(view.box))
-    np.testing.assert_array_equal(view.image, layers["image"].read(view.box))
+    assert run.layer("image").bounds.contains(view.box)
+    np.testing.assert_array_equal(view.synapses, run.layer("synapses").read(view.box))
+    np.testing.assert_array_equal(view.image, run.layer("image").read(view.box))
     assert view.pre == CellNote(11, "AVAL")
     assert [(p.id, p.share) for p in view.partners] == [(13, 0.75), (12, 0.25)]
     assert view.box.start[2] + view.middle == 34
     assert view.note == "900,000 nm³   2 sections"
 
 
-def test_flags_are_named(layers: dict[str, Layer], connections: Connections) -> None:
-    assert cut_out(layers, connections, BIG).note.endswith("border, near cut")
+def test_flags_are_named(run: RunData) -> None:
+    assert cut_out(run, BIG).note.endswith("border, near cut")
 
 
-def test_a_synapse_at_the_rim_is_moved_in_and_a_wide_view_is_cut(
-    layers: dict[str, Layer], connections: Connections
-) -> None:
-    rim = cut_out(layers, connections, BIG, sections=5)
+def test_a_synapse_at_the_rim_is_moved_in_and_a_wide_view_is_cut(run: RunData) -> None:
+    rim = cut_out(run, BIG, sections=5)
     assert rim.box.start == (100, 200, 30)
-    whole = cut_out(layers, connections, 9, width_nm=1e5, sections=99)
-    assert whole.box == layers["image"].bounds
+    whole = cut_out(run, 9, width_nm=1e5, sections=99)
+    assert whole.box == run.layer("image").bounds
     assert whole.pre == CellNote(14, "14")
     assert whole.partners == ()
 
@@ -166,10 +159,8 @@ def test_the_same_input_gives_the_same_bytes_whatever_the_users_settings(
     assert b"Matplotlib" not in (tmp_path / "a.png").read_bytes()
 
 
-def test_a_contact_sheet_shows_all(
-    layers: dict[str, Layer], connections: Connections, tmp_path: Path
-) -> None:
-    views = [cut_out(layers, connections, i, sections=1) for i in (7, BIG, 9)]
+def test_a_contact_sheet_shows_all(run: RunData, tmp_path: Path) -> None:
+    views = [cut_out(run, i, sections=1) for i in (7, BIG, 9)]
     draw_contact_sheet(views, tmp_path / "sheet.png", title="Three", columns=2, width_px=200)
     page = pixels_of(tmp_path / "sheet.png")
     found = [places_of(compose(v, v.middle, v.screen(200)), page) for v in views]
@@ -183,16 +174,19 @@ def test_a_contact_sheet_shows_all(
 
 
 def test_a_run_picture_is_an_overview_or_a_sheet(
-    layers: dict[str, Layer], connections: Connections, view: SynapseView, tmp_path: Path
+    run: RunData, finished_run: Path, view: SynapseView, tmp_path: Path
 ) -> None:
-    draw_run_picture(layers, connections, [7], tmp_path / "one.png")
+    draw_run_picture(run, [7], tmp_path / "one.png")
     draw_overview(view, tmp_path / "same.png")
     assert (tmp_path / "one.png").read_bytes() == (tmp_path / "same.png").read_bytes()
-    without = {name: layer for name, layer in layers.items() if name != "probability"}
-    draw_run_picture(without, connections, [7, 9], tmp_path / "two.png")
+    plain = (finished_run / "cnapse.toml").read_text().replace('probability = "probability"', "")
+    (finished_run / "plain.toml").write_text(plain + '[detect]\nmodel = "phantom"\n')
+    without = open_run(finished_run / "plain.toml")
+    assert "probability" not in without.read_cutout(view.box)
+    draw_run_picture(without, [7, 9], tmp_path / "two.png")
     assert pixels_of(tmp_path / "two.png").shape[1] > pixels_of(tmp_path / "two.png").shape[0]
     with pytest.raises(TableError, match="synapse 3 is not in the table"):
-        draw_run_picture(layers, connections, [3], tmp_path / "three.png")
+        draw_run_picture(run, [3], tmp_path / "three.png")
 
 
 def test_arrays_of_another_shape_are_refused(view: SynapseView) -> None:

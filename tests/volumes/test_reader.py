@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnapse.errors import ConfigError, FormatError, LayerNotFoundError, ResolutionError
+from cnapse.errors import (
+    ConfigError,
+    FormatError,
+    LayerNotFoundError,
+    ResolutionError,
+    StorageError,
+)
 from cnapse.geometry import Box
 from cnapse.volumes.reader import open_layer, read_cutouts
 from cnapse.volumes.stored import load_info
@@ -386,13 +392,37 @@ def test_a_damaged_chunk(tmp_path, encoding, suffix):
         open_layer(tmp_path / "a").read(bounds)
 
 
+def test_a_resolution_in_another_order_or_unit(raw, tmp_path):
+    path = layer_of_scales(raw, tmp_path, [(4, 4, 50)])
+    cases = {
+        (50, 4, 4): "the order is x, y, z: did you mean 4 x 4 x 50 nm?",
+        (0.004, 0.004, 0.05): "that looks like micrometres: did you mean 4 x 4 x 50 nm?",
+    }
+    for wanted, message in cases.items():
+        with pytest.raises(ResolutionError, match=re.escape(message)):
+            open_layer(path, resolution=wanted)
+
+
+def test_an_info_in_micrometres(raw, tmp_path):
+    path = layer_of_scales(raw, tmp_path, [(4, 4, 50)])
+    info = json.loads((path / "info").read_text())
+    info["scales"][0]["resolution"] = [0.004, 0.004, 0.05]
+    (path / "info").write_text(json.dumps(info))
+    message = (
+        f"file://{path}: the resolution [0.004, 0.004, 0.05] in its info looks like micrometres: "
+        "write it there in nm, [4.0, 4.0, 50.0]"
+    )
+    with pytest.raises(ResolutionError, match=says(message)):
+        open_layer(path)
+
+
 def test_a_chunk_that_may_not_be_read(raw, tmp_path):
     path = raw.write(tmp_path / "a", [raw.Scale(noise((8, 8, 8), 0))])
     (path / "s0" / "0-8_0-8_0-8").unlink()
     (path / "s0" / "0-8_0-8_0-8").mkdir()
     layer = open_layer(path)
-    message = f"file://{path}: cannot read {layer.bounds}: IsADirectoryError: "
-    with pytest.raises(LayerNotFoundError, match=says(message)):
+    message = f"{path}/s0/0-8_0-8_0-8: there is a folder, and a file is needed: give another name"
+    with pytest.raises(StorageError, match=says(message)):
         layer.read(layer.bounds)
 
 

@@ -122,7 +122,7 @@ def test_a_write_that_fails_leaves_the_old_chunk(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patched:
         patched.setattr(Path, "write_bytes", full_disk)
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(OSError, match="no space left on the disk: free some"):
             writer.write(np.full(BOUNDS.shape, 5, np.uint8), BOUNDS)
     assert np.unique(open_layer(tmp_path / "a").read(BOUNDS)).tolist() == [4]
 
