@@ -10,11 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from cnapse.geometry import Box, Resolution, triple
 from cnapse.store import local_path
 from cnapse.viewing.connections import Connections
 from cnapse.viewing.panels import black_and_white
-from cnapse.viewing.scene import Json, Selection, scene
+from cnapse.viewing.scene import CLOSE_NM, Json, Selection, scene
 from cnapse.viewing.server import LayerServer
 from cnapse.volumes.reader import Layer
 
@@ -23,6 +25,11 @@ __all__ = ["Aim", "exhibit", "local_folders", "measured_contrast", "present_laye
 _MOST_LINES = 2000
 _MOST_SELECTED = 500
 _SAMPLE = 512
+_CELL_NM = 2.5
+_FAR_NM = 3.0
+# A whole volume is shown if it fits into half a window at no more than this.
+_FARTHEST_NM = 8.0
+_HALF_WINDOW = (680, 800)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +43,24 @@ class Aim:
         Empty: everything is shown.
     syn_ids : sequence of int, or None
         Synapses whose partners are drawn as lines; None for all.
+    nm_per_pixel : float
+        How far away one looks.
     """
 
     position_nm: Resolution
     selection: Selection = field(default_factory=Selection)
     syn_ids: Sequence[int] | None = None
+    nm_per_pixel: float = CLOSE_NM
+
+    @classmethod
+    def over(cls, frame: Box, place_nm: Resolution) -> Aim:
+        """Everything: the section of a place as a whole, or around the place where it is large."""
+        size = [b - a for a, b in zip(frame.start_nm, frame.stop_nm, strict=True)]
+        wanted = max(nm / pixels for nm, pixels in zip(size, _HALF_WINDOW, strict=False))
+        if wanted > _FARTHEST_NM:
+            return cls(place_nm, nm_per_pixel=_FAR_NM)
+        x, y = ((a + n / 2) for a, n in zip(frame.start_nm[:2], size, strict=False))
+        return cls((x, y, place_nm[2]), nm_per_pixel=wanted)
 
     @classmethod
     def at_synapse(cls, connections: Connections, syn_id: int) -> Aim:
@@ -49,12 +69,17 @@ class Aim:
 
     @classmethod
     def at_cell(cls, connections: Connections, cell: int) -> Aim:
-        """A cell and its synapses selected, the largest of them in the middle."""
+        """A cell and its synapses selected, the largest of them in the middle.
+
+        A cell that makes no synapse gets the colour of a postsynaptic one.
+        """
         synapses = connections.synapses_of(cell)
+        makes = bool((connections.synapses["pre_id"] == np.uint64(cell)).any())
         return cls(
             connections.position_nm(synapses[0]),
-            Selection(pre_id=cell, syn_ids=synapses[:_MOST_SELECTED]),
+            Selection(cell if makes else 0, [cell], synapses[:_MOST_SELECTED]),
             syn_ids=synapses,
+            nm_per_pixel=_CELL_NM,
         )
 
 
@@ -119,6 +144,12 @@ def exhibit(
         else []
     )
     state: Json = scene(
-        layers, resolution, aim.position_nm, aim.selection, contrast=contrast, lines=lines
+        layers,
+        resolution,
+        aim.position_nm,
+        aim.selection,
+        contrast=contrast,
+        lines=lines,
+        nm_per_pixel=aim.nm_per_pixel,
     )
     return server.show(state)

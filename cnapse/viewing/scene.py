@@ -17,30 +17,47 @@ from urllib.parse import quote
 from cnapse.geometry import Resolution
 from cnapse.viewing.palette import POSTSYNAPTIC, PRESYNAPTIC, SYNAPSE, cell_colours, rgb
 
-__all__ = ["LAYERS", "LinkMaker", "PartnerLine", "Selection", "link", "scene", "source_url"]
+__all__ = [
+    "CLOSE_NM",
+    "LAYERS",
+    "LinkMaker",
+    "PartnerLine",
+    "Selection",
+    "link",
+    "scene",
+    "source_url",
+]
 
 LAYERS = ("image", "probability", "cells", "synapses")
 """The layers of a scene, from the bottom up."""
+
+CLOSE_NM = 1.4
+"""nm per pixel at which a synapse and its cells fill the view."""
 
 Json = dict[str, Any]
 
 _PARTNERS = "partners"
 _BUCKETS = ("gs://", "s3://", "http://", "https://")
-_NM_PER_PIXEL = 2.0
-_NM_PER_3D_VIEW = 3000.0
-# Seen from the side, so that lines from section to section have a length.
-_TILT = (-0.4, 0.32, 0.15, 0.845)
+_BACKGROUND = "#000000"
+# The view in space is as high as so many pixels of the section.
+_PIXELS_IN_SPACE = 950
+# Turned by -35 degrees about x and 30 about y: lines from section to section have a length.
+_TILT = (-0.2905, 0.2468, 0.0778, 0.9212)
 # Everything that neither a browser, a spreadsheet nor Markdown takes for the end of a link.
 _SAFE = "!$&*+,-./:;=?@_~"
 
+# A glow that lets the image through where the network is in doubt; in space, the densities.
 _PROBABILITY_SHADER = """#uicontrol float threshold slider(min=0, max=1, default=0.1)
-#uicontrol vec3 colour color(default="#ff7f0e")
+#uicontrol vec3 low color(default="#d55e00")
+#uicontrol vec3 high color(default="#ffd400")
 void main() {
   float p = toNormalized(getDataValue());
+  emitIntensity(p);
   if (p < threshold) { emitTransparent(); return; }
-  emitRGBA(vec4(colour, p));
+  emitRGBA(vec4(mix(low, high, p), VOLUME_RENDERING ? 0.35 * p : p * p));
 }
 """
+_SAMPLES_IN_DEPTH = 256
 
 
 def _vec3(colour: str) -> str:
@@ -48,10 +65,10 @@ def _vec3(colour: str) -> str:
 
 
 _LINE_SHADER = f"""void main() {{
-  setLineColor({_vec3(PRESYNAPTIC)}, {_vec3(POSTSYNAPTIC[0])});
-  setEndpointMarkerColor({_vec3(PRESYNAPTIC)}, {_vec3(POSTSYNAPTIC[0])});
+  setLineColor({_vec3(PRESYNAPTIC)}, prop_colour());
+  setEndpointMarkerColor({_vec3(PRESYNAPTIC)}, prop_colour());
   setEndpointMarkerSize(4.0, 8.0);
-  setLineWidth(2.0);
+  setLineWidth(3.0);
 }}
 """
 
@@ -109,6 +126,7 @@ def scene(
     *,
     contrast: tuple[float, float] | None = None,
     lines: Sequence[PartnerLine] = (),
+    nm_per_pixel: float = CLOSE_NM,
 ) -> Json:
     """Neuroglancer's state: layers, place, what is selected.
 
@@ -126,6 +144,8 @@ def scene(
         Image values that are shown black and white.
     lines
         Partners, as annotations that are shown when one of their cells is selected.
+    nm_per_pixel : float
+        How far away one looks.
 
     Returns
     -------
@@ -133,9 +153,11 @@ def scene(
         Ready for `json.dumps`.
     """
     picked = selection or Selection()
-    state = _state(layers, resolution, _marks(resolution, position_nm, picked), contrast)
+    marks = _marks(resolution, position_nm, picked)
+    state = _state(layers, resolution, marks, contrast, nm_per_pixel)
     if lines:
-        state["layers"].append(_line_layer(lines, resolution, linked="cells" in layers))
+        linked = bool(layers.get("cells"))
+        state["layers"].append(_line_layer(lines, resolution, marks.cell_colours, linked=linked))
     return state
 
 
@@ -180,7 +202,7 @@ class LinkMaker:
         public = {name: getattr(addresses, name, "") for name in LAYERS}
         self._pieces: list[str] = []
         if addresses.viewer and any(public.values()):
-            text = link(addresses.viewer, _state(public, resolution, _PLACES, None))
+            text = link(addresses.viewer, _state(public, resolution, _PLACES, None, CLOSE_NM))
             self._pieces = _PLACE.split(text)
 
     def link(
@@ -225,6 +247,7 @@ def _state(
     resolution: Resolution,
     marks: _Marks,
     contrast: tuple[float, float] | None,
+    nm_per_pixel: float,
 ) -> Json:
     smallest = min(resolution)
     makers: dict[str, Callable[[], Json]] = {
@@ -238,7 +261,7 @@ def _state(
         },
         "synapses": lambda: {
             "type": "segmentation",
-            "selectedAlpha": 0.6,
+            "selectedAlpha": 0.5,
             "segments": marks.synapses,
             "segmentDefaultColor": SYNAPSE,
         },
@@ -246,9 +269,11 @@ def _state(
     return {
         "dimensions": _dimensions(resolution),
         "position": marks.position,
-        "crossSectionScale": _NM_PER_PIXEL / smallest,
+        "crossSectionScale": nm_per_pixel / smallest,
         "projectionOrientation": list(_TILT),
-        "projectionScale": _NM_PER_3D_VIEW / smallest,
+        "projectionScale": nm_per_pixel * _PIXELS_IN_SPACE / smallest,
+        "crossSectionBackgroundColor": _BACKGROUND,
+        "hideCrossSectionBackground3D": True,
         "showAxisLines": False,
         "showDefaultAnnotations": False,
         "layers": [
@@ -267,10 +292,23 @@ def _image_layer(contrast: tuple[float, float] | None) -> Json:
 
 
 def _probability_layer() -> Json:
-    return {"type": "image", "opacity": 0.6, "blend": "default", "shader": _PROBABILITY_SHADER}
+    return {
+        "type": "image",
+        "opacity": 0.5,
+        "blend": "default",
+        "shader": _PROBABILITY_SHADER,
+        "volumeRendering": "max",
+        "volumeRenderingDepthSamples": _SAMPLES_IN_DEPTH,
+    }
 
 
-def _line_layer(lines: Sequence[PartnerLine], resolution: Resolution, *, linked: bool) -> Json:
+def _line_layer(
+    lines: Sequence[PartnerLine],
+    resolution: Resolution,
+    cell_colours: Mapping[str, str],
+    *,
+    linked: bool,
+) -> Json:
     ends = ("presynaptic", "postsynaptic")
     layer: Json = {
         "type": "annotation",
@@ -280,7 +318,8 @@ def _line_layer(lines: Sequence[PartnerLine], resolution: Resolution, *, linked:
             "transform": {"outputDimensions": _dimensions(resolution)},
         },
         "annotationRelationships": list(ends),
-        "annotations": [_line(line, resolution) for line in lines],
+        "annotationProperties": [{"id": "colour", "type": "rgb", "default": POSTSYNAPTIC[0]}],
+        "annotations": [_line(line, resolution, cell_colours) for line in lines],
         "shader": _LINE_SHADER,
     }
     if linked:
@@ -289,7 +328,8 @@ def _line_layer(lines: Sequence[PartnerLine], resolution: Resolution, *, linked:
     return layer
 
 
-def _line(line: PartnerLine, resolution: Resolution) -> Json:
+def _line(line: PartnerLine, resolution: Resolution, cell_colours: Mapping[str, str]) -> Json:
+    """A line that ends in the colour of the postsynaptic cell."""
     return {
         "type": "line",
         "id": line.name,
@@ -297,6 +337,7 @@ def _line(line: PartnerLine, resolution: Resolution) -> Json:
         "pointA": _voxels(line.pre_nm, resolution),
         "pointB": _voxels(line.post_nm, resolution),
         "segments": [[str(line.pre_id)], [str(line.post_id)]],
+        "props": [cell_colours.get(str(line.post_id), POSTSYNAPTIC[0])],
     }
 
 

@@ -1,4 +1,4 @@
-"""Local layers and Neuroglancer's own client, served read-only to a browser on this machine.
+"""Local layers and Neuroglancer's own client, served read-only to a browser.
 
 Everything lies under a random token, so that no other web page or user can guess an address::
 
@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.resources
+import ipaddress
 import json
 import re
 import secrets
@@ -49,9 +50,13 @@ _TYPES = {
 }
 _BINARY = "application/octet-stream"
 _HOST = re.compile(r"[A-Za-z0-9.\-]+(:\d+)?|\[[0-9A-Fa-f:.]+\](:\d+)?")
+# One range in plain digits; tornado would also take "bytes=--5" or "bytes=1_0-" for one.
+_RANGE = re.compile(r"bytes=([0-9]+-[0-9]*|-[0-9]+)")
 _STATE = "state.json"
 _LARGEST_REQUEST = 1 << 16
 _START_SECONDS = 20.0
+# Of the nets that are kept for documentation: nobody has them.
+_FAR_AWAY = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
 
 
 class LayerServer:
@@ -75,6 +80,11 @@ class LayerServer:
         If a folder is not there.
     ConfigError
         If the address cannot be listened on.
+
+    Attributes
+    ----------
+    for_others : bool
+        Whether other machines can reach it.
     """
 
     def __init__(
@@ -99,8 +109,11 @@ class LayerServer:
             ) from error
         self.bind = bind
         self._socket.setblocking(False)
+        listening = ipaddress.ip_address(self._socket.getsockname()[0].partition("%")[0])
         self.port: int = self._socket.getsockname()[1]
-        self._site.origin = f"http://{_host_of(bind)}:{self.port}"
+        self.for_others = not listening.is_loopback
+        host = _own_address(family) if listening.is_unspecified else bind
+        self._site.origin = f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
         self._ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, name="cnapse-server", daemon=True)
@@ -174,10 +187,15 @@ class _Site:
         return secrets.compare_digest(token.encode(), self.token.encode())
 
 
-def _host_of(bind: str) -> str:
-    """What a browser on this machine calls an address that is listened on."""
-    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(bind, bind)  # noqa: S104
-    return f"[{host}]" if ":" in host else host
+def _own_address(family: socket.AddressFamily) -> str:
+    """What other machines call this one: its address towards the rest of the net, or its name."""
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            # Chooses a way, sends nothing.
+            probe.connect((_FAR_AWAY[family], 9))
+            return str(probe.getsockname()[0])
+        except OSError:
+            return socket.gethostname()
 
 
 def _existing(name: str, folder: Path) -> Path:
@@ -317,8 +335,9 @@ class _Files(_Handler, tornado.web.StaticFileHandler):
             raise tornado.web.HTTPError(404)
         file, self._encoding = found
         self.root = str(root)
-        if self._encoding:
-            # A range counts bytes as they were before compression; nobody asks for one here.
+        # Any other range is ignored, as HTTP has it. A range of a compressed file would count bytes
+        # as they were before compression; nobody asks for one.
+        if self._encoding or not _RANGE.fullmatch(self.request.headers.get("Range", "")):
             self.request.headers.pop("Range", None)
         self._type = _content_type(Path(path))
         await tornado.web.StaticFileHandler.get(self, str(file), include_body)

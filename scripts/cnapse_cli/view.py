@@ -68,7 +68,10 @@ def view(
             connections=connections,
             contrast=contrast,
         )
-        typer.echo(f"{', '.join(paths)} at\n{address}\nCtrl-C stops serving.")
+        typer.echo(f"{', '.join(paths)} at\n{address}")
+        if server.for_others:
+            typer.echo("Warning: whoever has this link can read these layers, from other machines.")
+        typer.echo("Ctrl-C stops serving.")
         if browser:
             webbrowser.open(address)
         threading.Event().wait()
@@ -131,7 +134,9 @@ def _aim(
     if cell is not None:
         found = run.connections
         return Aim.at_cell(found, found.cell_id(cell))
-    return Aim(position or _middle(run, connections))
+    if position is not None:
+        return Aim(position)
+    return Aim.over(run.frame, _middle(run, connections))
 
 
 def _middle(run: RunData, connections: Connections | None) -> Resolution:

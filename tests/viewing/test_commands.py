@@ -90,14 +90,14 @@ def test_a_run_without_tables(finished_run: Path, tmp_path: Path) -> None:
         call("picture", config, "-o", tmp_path / "a.png")
     with pytest.raises(RunStateError, match="has no tables yet"):
         call("view", config, "--synapse", 7)
-    with served(config) as address, urllib.request.urlopen(f"{address}state.json") as answer:
+    with served(config) as said, urllib.request.urlopen(f"{said[1]}state.json") as answer:
         state = json.load(answer)
     assert [layer["name"] for layer in state["layers"]] == ["image", "probability", "cells"]
 
 
 @contextmanager
-def served(config: Path, *options: str) -> Iterator[str]:
-    """`cnapse view` in a process of its own; the address that it prints."""
+def served(config: Path, *options: str) -> Iterator[list[str]]:
+    """`cnapse view` in a process of its own; what it says, the address in the second line."""
     code = "from cnapse_cli.view import view; import typer; typer.run(view)"
     process = subprocess.Popen(
         [sys.executable, "-c", code, str(config), "--no-browser", *options],
@@ -107,14 +107,29 @@ def served(config: Path, *options: str) -> Iterator[str]:
     )
     try:
         assert process.stdout is not None
-        process.stdout.readline()
-        yield process.stdout.readline().strip()
+        said: list[str] = []
+        for line in process.stdout:
+            said.append(line.strip())
+            if line.startswith("Ctrl-C"):
+                break
+        yield said
         process.send_signal(signal.SIGINT)
         assert process.communicate(timeout=20)[0].endswith("stopped\n")
         assert process.returncode == 0
     finally:
         process.kill()
         process.wait()
+
+
+@pytest.mark.parametrize(("bind", "warned"), [("127.0.0.1", False), ("0.0.0.0", True)])
+def test_who_lets_other_machines_in_is_told(finished_run: Path, bind: str, warned: bool) -> None:
+    with served(finished_run / "cnapse.toml", "--bind", bind) as said:
+        assert ("http://127.0.0.1:" in said[1]) is not warned
+        assert "0.0.0.0" not in said[1]
+        warning = "Warning: whoever has this link can read these layers, from other machines."
+        assert said[2:] == [warning] * warned + ["Ctrl-C stops serving."]
+        with urllib.request.urlopen(f"{said[1]}state.json") as answer:
+            assert said[1] in answer.read().decode()
 
 
 def environment() -> dict[str, str]:
@@ -127,10 +142,10 @@ def environment() -> dict[str, str]:
 
 
 def test_view_serves_until_ctrl_c(finished_run: Path) -> None:
-    with served(finished_run / "cnapse.toml", "--cell", "AVAL") as address:
-        with urllib.request.urlopen(f"{address}state.json") as answer:
+    with served(finished_run / "cnapse.toml", "--cell", "AVAL") as said:
+        with urllib.request.urlopen(f"{said[1]}state.json") as answer:
             state = json.load(answer)
-        with urllib.request.urlopen(address) as answer:
+        with urllib.request.urlopen(said[1]) as answer:
             assert b"neuroglancer" in answer.read()
     assert [layer["name"] for layer in state["layers"]] == [
         "image",

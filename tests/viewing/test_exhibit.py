@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from neuroglancer import ViewerState
 
+from cnapse.geometry import Box
 from cnapse.viewing.connections import Connections
 from cnapse.viewing.exhibit import (
     Aim,
@@ -76,6 +77,28 @@ def test_a_cell_is_selected_with_all_its_synapses(connections: Connections) -> N
     assert list(aim.selection.syn_ids) == [BIG, 7]
     assert aim.position_nm == connections.position_nm(BIG)
     assert len(connections.lines(near_nm=aim.position_nm, longest=9, syn_ids=aim.syn_ids)) == 3
+
+
+def test_a_cell_that_only_receives_has_no_presynaptic_colour(connections: Connections) -> None:
+    aim = Aim.at_cell(connections, 12)
+    assert (aim.selection.pre_id, list(aim.selection.post_ids)) == (0, [12])
+    both = Aim.at_cell(connections, 14)
+    assert both.selection.pre_id == 14
+
+
+def test_a_volume_that_fits_is_shown_as_a_whole() -> None:
+    frame = Box.from_shape((512, 1024, 40), (4.0, 4.0, 50.0), (100, 200, 30))
+    aim = Aim.over(frame, (500.0, 900.0, 1775.0))
+    assert aim.position_nm == (400 + 1024, 800 + 2048, 1775.0)
+    assert 4096 / 900 < aim.nm_per_pixel < 4096 / 700
+
+
+def test_in_a_large_volume_one_looks_at_the_place() -> None:
+    frame = Box.from_shape((20_000, 512, 40), (4.0, 4.0, 50.0))
+    place = (500.0, 900.0, 1775.0)
+    aim = Aim.over(frame, place)
+    assert aim.position_nm == place
+    assert aim.nm_per_pixel < 4
 
 
 @pytest.mark.parametrize("position", [(1200.0, 1500.0, 1700.0), (0.0, 0.0, 0.0), (1e7, 1e7, 1e7)])

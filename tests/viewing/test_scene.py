@@ -14,6 +14,7 @@ from neuroglancer import ViewerState, parse_url
 from cnapse.config import LinkSection
 from cnapse.viewing.palette import POSTSYNAPTIC, PRESYNAPTIC, SYNAPSE, cell_colours, rgb
 from cnapse.viewing.scene import (
+    CLOSE_NM,
     LinkMaker,
     PartnerLine,
     Selection,
@@ -91,6 +92,25 @@ def test_partner_lines_are_tied_to_both_cells() -> None:
     np.testing.assert_allclose(line.point_a, [2 / 4.6, 6 / 4.6, 0.5], atol=1e-3)
     np.testing.assert_allclose(line.point_b, [42 / 4.6, 46 / 4.6, 2.5], atol=1e-3)
     assert [[int(i) for i in group] for group in line.segments] == [[1], [BIG]]
+    assert list(line.props) == [POSTSYNAPTIC[0]]
+
+
+def test_a_line_ends_in_the_colour_of_its_cell() -> None:
+    """And in the first of the postsynaptic colours where the cell is not picked out."""
+    ends = [PartnerLine(str(post), 1, post, (0, 0, 0), (4, 4, 50)) for post in (2, 3, 4)]
+    state = scene(LOCAL, (4, 4, 50), (0, 0, 0), Selection(1, [2, 3]), lines=ends)
+    layer = ViewerState(state).layers["partners"].layer
+    first, second, *_ = POSTSYNAPTIC
+    assert [list(line.props) for line in layer.annotations] == [[first], [second], [first]]
+    assert [(p.id, p.type) for p in layer.annotation_properties] == [("colour", "rgb")]
+
+
+@pytest.mark.parametrize("nm_per_pixel", [CLOSE_NM, 7.0])
+def test_section_and_space_show_the_same_place_as_large(nm_per_pixel: float) -> None:
+    state = ViewerState(scene(LOCAL, (4.6, 4.6, 50), (0, 0, 0), nm_per_pixel=nm_per_pixel))
+    assert state.cross_section_scale * 4.6 == pytest.approx(nm_per_pixel)
+    assert 800 < state.projection_scale * 4.6 / nm_per_pixel < 1100
+    assert np.linalg.norm(state.projection_orientation) == pytest.approx(1, abs=1e-3)
 
 
 def test_no_key_of_a_state_is_unknown_to_neuroglancer() -> None:
@@ -102,7 +122,9 @@ def test_no_key_of_a_state_is_unknown_to_neuroglancer() -> None:
         assert hasattr(type(known), key), key
     for layer, written in zip(known.layers, state["layers"], strict=True):
         for key in set(written) - {"name"}:
-            assert hasattr(type(layer.layer), key), key
+            # Its class calls this key by another name than the client.
+            known_as = "volume_rendering" if key == "volumeRendering" else key
+            assert hasattr(type(layer.layer), known_as), key
 
 
 def test_layers_that_are_absent_are_left_out() -> None:

@@ -3,13 +3,17 @@ tidies up a path first."""
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import http.client
 import json
+import resource
 import socket
 import threading
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -111,6 +115,60 @@ def test_ranges(server: LayerServer, wanted: str, start: int, stop: int) -> None
 def test_a_range_past_the_end(server: LayerServer) -> None:
     part = ask(server, "/TOKEN/image/4_4_50/0-64_0-64_0-16", headers={"Range": "bytes=5000-6000"})
     assert (part.status, part.headers["Content-Range"]) == (416, "bytes */1024")
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        *(
+            "bytes=abc",
+            "bytes=-",
+            "bytes=",
+            "bytes=--5",
+            "bytes=-5-2",
+            "bytes=1.5-2",
+            "bytes=1_0-20",
+        ),
+        *("bytes=+1-+3", "bytes=0-1,3-4", "items=0-1", "0-1", "bytes=\u0663-\u0664"),
+    ],
+)
+def test_what_is_no_range_is_ignored(server: LayerServer, wanted: str) -> None:
+    headers = {"Range": wanted.encode()}
+    whole = ask(server, "/TOKEN/image/4_4_50/0-64_0-64_0-16", headers=headers)  # type: ignore[arg-type]
+    assert (whole.status, whole.body) == (200, CHUNK)
+    assert "Content-Range" not in whole.headers
+
+
+@pytest.mark.parametrize("wanted", ["9-2", "1024-", "-0", "99999999999999999999999-"])
+def test_ranges_of_nothing_are_refused(server: LayerServer, wanted: str) -> None:
+    headers = {"Range": f"bytes={wanted}"}
+    part = ask(server, "/TOKEN/image/4_4_50/0-64_0-64_0-16", headers=headers)
+    assert (part.status, part.body) == (416, b"")
+    assert part.headers["Content-Range"] == "bytes */1024"
+
+
+def test_a_thousand_ranges_at_once(server: LayerServer) -> None:
+    """All connections are open before the first is answered; each gets its own bytes."""
+    path = f"/{server.token}/image/4_4_50/0-64_0-64_0-16"
+
+    async def ask_for(start: int, opened: asyncio.Barrier) -> bool:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        await opened.wait()
+        range_ = f"Range: bytes={start}-{start + 9}\r\nConnection: close"
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n{range_}\r\n\r\n".encode())
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        writer.close()
+        await writer.wait_closed()
+        return head.startswith(b"HTTP/1.1 206 ") and body == CHUNK[start : start + 10]
+
+    async def ask_all() -> list[bool]:
+        opened = asyncio.Barrier(many)
+        return await asyncio.gather(*[ask_for(start, opened) for start in range(many)])
+
+    # Both ends of a connection are files of this process.
+    many = min(1000, (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 200) // 2)
+    assert asyncio.run(ask_all()) == [True] * many
+    assert ask(server, "/TOKEN/image/info").status == 200
 
 
 def test_head_has_no_body(server: LayerServer) -> None:
@@ -278,6 +336,33 @@ def test_it_listens_on_loopback_only(server: LayerServer) -> None:
         other.settimeout(2)
         with pytest.raises(OSError):  # noqa: PT011 - refused or unreachable, as the system likes
             other.connect(("127.0.0.2", server.port))
+
+
+@pytest.mark.parametrize("bind", ["127.0.0.1", "localhost", "127.0.0.2"])
+def test_loopback_is_for_this_machine(bind: str) -> None:
+    with LayerServer({}, bind=bind) as server:
+        assert not server.for_others
+        assert urlsplit(server.url).hostname == bind
+
+
+def test_other_machines_get_an_address_that_leads_here(site: Path) -> None:
+    with LayerServer({"image": site / "image"}, bind="0.0.0.0") as server:
+        assert server.for_others
+        assert urlsplit(server.url).hostname not in ("0.0.0.0", "127.0.0.1", "localhost")
+        with urllib.request.urlopen(f"{server.address('image')}/info") as answer:
+            assert answer.read() == b'{"type": "image"}'
+        assert ask(server, "/wrong/image/info").status == 403
+
+
+def test_without_a_net_they_get_the_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Unconnected(socket.socket):
+        def connect(self, address: object) -> None:
+            raise OSError("Network is unreachable")
+
+    monkeypatch.setattr(socket, "socket", Unconnected)
+    monkeypatch.setattr(socket, "gethostname", lambda: "microscope")
+    with LayerServer({}, bind="0.0.0.0", token="t") as server:
+        assert server.url == f"http://microscope:{server.port}/t"
 
 
 def test_tokens_are_random(site: Path) -> None:
