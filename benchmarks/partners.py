@@ -12,6 +12,8 @@ tifffile, so the process that runs it does.)
 
 from __future__ import annotations
 
+import functools
+import itertools
 import subprocess
 import sys
 import tempfile
@@ -31,8 +33,10 @@ from numba import njit
 from cnapse.geometry import Box, Triple, triple
 from cnapse.partners.assign import AssignParameters, assign_many
 from cnapse.partners.emitters import find_emitters
+from cnapse.partners.harmonic import solve
 from cnapse.partners.labels import Tissue
 from cnapse.partners.montecarlo import walk
+from cnapse.partners.parameters import Method
 from cnapse.synapses.measure import measure
 
 Labels = npt.NDArray[np.uint32]
@@ -41,8 +45,9 @@ RESOLUTION = (4.0, 4.0, 50.0)
 SMALL: Triple = (768, 768, 40)
 LARGE: Triple = (1536, 1536, 40)
 SYNAPSES = 200
-QUICK_SEED_SYNAPSES = 8
+QUICK_SEED_SYNAPSES = {SMALL: 8, LARGE: 3}
 PITCH_VX = 56
+COMPARED: tuple[Method, ...] = ("harmonic", "montecarlo")
 
 _SEED_RUNNER = """
 import runpy, sys, time
@@ -80,7 +85,11 @@ class Seed:
 
     measured: float
     assigned: float
-    note: str
+    notes: dict[Method, str]
+
+    @property
+    def both(self) -> float:
+        return self.measured + self.assigned
 
 
 @njit(nogil=True, cache=True)
@@ -163,24 +172,36 @@ def one_read(volume: Volume) -> None:
     int(volume.cells.max())
 
 
-def ours(
-    volume: Volume, times: int
-) -> tuple[float, float, float, tuple[pd.DataFrame, pd.DataFrame]]:
-    """Seconds to measure, to assign, and to read the arrays once; both tables."""
-    parameters = AssignParameters.cnapse()
+@dataclass(frozen=True, slots=True)
+class Ours:
+    """Seconds to read the arrays once, to measure, and to assign by each method; both tables."""
+
+    read: float
+    measured: float
+    assigned: dict[Method, float]
+    table: pd.DataFrame
+    rows: dict[Method, pd.DataFrame]
+
+
+def ours(volume: Volume, times: int) -> Ours:
+    """Both steps, by both methods."""
     read, _ = best_of(times, lambda: one_read(volume))
     measured, table = best_of(times, lambda: measure(volume.synapses, volume.cells, volume.box))
-    assigned, (rows, _) = best_of(
-        times, lambda: assign_many(volume.synapses, volume.cells, volume.box, table, parameters)
-    )
-    return measured, assigned, read, (table, rows)
+    assigned, rows = {}, {}
+    for method in COMPARED:
+        how = AssignParameters.cnapse(method=method)
+        assigned[method], (rows[method], _) = best_of(
+            times,
+            functools.partial(assign_many, volume.synapses, volume.cells, volume.box, table, how),
+        )
+    return Ours(read, measured, assigned, table, rows)
 
 
-def parts(volume: Volume, table: pd.DataFrame) -> tuple[float, float]:
-    """Milliseconds a synapse to find the emitters, and for 1000 particles to walk."""
+def parts(volume: Volume, table: pd.DataFrame) -> dict[str, float]:
+    """Milliseconds a synapse to find the emitters, to solve, and for 1000 particles to walk."""
     parameters = AssignParameters.cnapse()
     rule = parameters.emitter_rule(RESOLUTION)
-    finding = walking = 0.0
+    spent = dict.fromkeys(("emitters", "exact solution", "1000 particles"), 0.0)
     for row in table.itertuples():
         start = triple([row.start_x, row.start_y, row.start_z])
         extent = Box(start, triple([row.stop_x, row.stop_y, row.stop_z]), RESOLUTION)
@@ -188,14 +209,17 @@ def parts(volume: Volume, table: pd.DataFrame) -> tuple[float, float]:
         cells = volume.cells[cutout.slices(volume.box)]
         density = volume.synapses[extent.slices(volume.box)] == row.syn_id
         at = triple([a - b for a, b in zip(start, cutout.start, strict=True)])
-        t0 = time.perf_counter()
+        times = [time.perf_counter()]
         emitters = find_emitters(cells, density, at, row.pre_id, rule)
-        t1 = time.perf_counter()
+        times.append(time.perf_counter())
         tissue = Tissue(cells, density, at, row.pre_id, rule.paints, RESOLUTION)
+        solve(tissue, emitters, parameters.laplace)
+        times.append(time.perf_counter())
         walk(tissue, emitters, parameters.walk, (0, row.first_voxel))
-        finding += t1 - t0
-        walking += time.perf_counter() - t1
-    return 1e3 * finding / len(table), 1e3 * walking / len(table)
+        times.append(time.perf_counter())
+        for name, (begun, done) in zip(spent, itertools.pairwise(times), strict=True):
+            spent[name] += done - begun
+    return {name: 1e3 * seconds / len(table) for name, seconds in spent.items()}
 
 
 def theirs(
@@ -228,50 +252,52 @@ def _seed_seconds(folder: Path, script: str, options: list[str]) -> float:
     return float(done.stdout.rpartition("SECONDS")[2])
 
 
-def compared(volume: Volume, seconds: tuple[float, float], seed: Seed | None) -> list[Row]:
+def compared(volume: Volume, mine: Ours, seed: Seed | None) -> list[Row]:
     """Rows of one volume."""
-    works = [f"measure {SYNAPSES} synapses", f"partners of {SYNAPSES} synapses", "both"]
-    mine = [*seconds, sum(seconds)]
-    if seed is None:
-        return [
-            Row(f"{work}, {volume.name}", 1e3 * t / SYNAPSES, "ms a synapse")
-            for work, t in zip(works, mine, strict=True)
+    works = [("measure", mine.measured, seed and seed.measured, "")]
+    for method in COMPARED:
+        seconds = mine.assigned[method]
+        note = seed.notes[method] if seed else ""
+        works += [
+            (f"partners, {method}", seconds, seed and seed.assigned, note),
+            (f"both, {method}", mine.measured + seconds, seed and seed.both, ""),
         ]
-    theirs = [seed.measured, seed.assigned, seed.measured + seed.assigned]
     return [
-        Row(
-            f"{work}, {volume.name}",
-            1e3 * t / SYNAPSES,
-            "ms a synapse",
-            "Cnapse",
-            1e3 * their / SYNAPSES,
-            note if work.startswith("partners") else "",
+        Row(f"{work}, {volume.name}", 1e3 * own / SYNAPSES, "ms a synapse")
+        if their is None
+        else Row(
+            f"{work}, {volume.name}", 1e3 * own / SYNAPSES, "ms a synapse",
+            "Cnapse", 1e3 * their / SYNAPSES, note,
         )
-        for work, t, their in zip(works, mine, theirs, strict=True)
-        for note in [seed.note]
-    ]
+        for work, own, their, note in works
+    ]  # fmt: skip
 
 
-def run_seed(
-    checkout: Path, volume: Volume, table: pd.DataFrame, rows: pd.DataFrame, count: int
-) -> Seed:
+def run_seed(checkout: Path, volume: Volume, mine: Ours, count: int) -> Seed:
     """The seed on `count` of the synapses, and how far its partners are ours."""
-    measured, assigned, found = theirs(checkout, volume, table, count)
-    shared = table["syn_id"].head(count)
+    measured, assigned, found = theirs(checkout, volume, mine.table, count)
+    notes: dict[Method, str] = {
+        method: f"seed timed on {count}; {agreement(mine.table.head(count), rows, found)}"
+        for method, rows in mine.rows.items()
+    }
+    return Seed(measured, assigned * SYNAPSES / count, notes)
+
+
+def agreement(table: pd.DataFrame, rows: pd.DataFrame, found: pd.DataFrame) -> str:
+    """How far the seed's partners of some synapses are ours."""
     ours_of, theirs_of = (t.groupby("syn_id")["post_id"].agg(set) for t in (rows, found))
-    same = sum(ours_of.get(i, set()) == theirs_of.get(i, set()) for i in shared)
-    own = rows[rows["syn_id"].isin(shared)]
+    same = sum(ours_of.get(i, set()) == theirs_of.get(i, set()) for i in table["syn_id"])
+    own = rows[rows["syn_id"].isin(table["syn_id"])]
     both = own.merge(found, on=["syn_id", "post_id"], how="outer", suffixes=("", "_seed"))
     volume_of = both["syn_id"].map(table.set_index("syn_id")["size"])
     our_share, their_share = both["share"].fillna(0), both["size_seed"].fillna(0) / volume_of
     apart = our_share - their_share
     disputed = np.maximum(our_share, their_share)[(our_share == 0) | (their_share == 0)]
-    note = (
-        f"seed timed on {count}; same partner set in {same} of them, largest share in dispute "
+    return (
+        f"same partner set in {same} of them, largest share in dispute "
         f"{100 * max(disputed, default=0.0):.2g} %, rms difference of shares "
         f"{100 * float(np.sqrt((apart**2).mean())):.2g} points"
     )
-    return Seed(measured, assigned * SYNAPSES / count, note)
 
 
 def main() -> None:
@@ -283,25 +309,28 @@ def main() -> None:
         checkout = None
     ours(make_volume(SMALL, 0), 1)  # compiles
 
-    rows, totals = [], []
+    rows: list[Row] = []
+    found: list[Ours] = []
     for shape in (SMALL, LARGE):
         volume = make_volume(shape, 1)
-        measured, assigned, read, (table, found) = ours(volume, 3)
+        mine = ours(volume, 3)
         seed = None
-        if checkout is not None and not (options.quick and shape == LARGE):
-            count = QUICK_SEED_SYNAPSES if options.quick else SYNAPSES // 4
-            seed = run_seed(checkout, volume, table, found, count)
-        rows += compared(volume, (measured, assigned), seed)
-        finding, walking = parts(volume, table)
+        if checkout is not None:
+            quick = QUICK_SEED_SYNAPSES[shape]
+            seed = run_seed(checkout, volume, mine, quick if options.quick else SYNAPSES // 4)
+        rows += compared(volume, mine, seed)
         rows += [
-            Row(f"  of that, emitters, {volume.name}", finding, "ms a synapse"),
-            Row(f"  of that, 1000 particles, {volume.name}", walking, "ms a synapse"),
-            Row(f"one read of the arrays, {volume.name}", read, "s", note="numpy's maximum"),
+            Row(f"  of that, {name}, {volume.name}", spent, "ms a synapse")
+            for name, spent in parts(volume, mine.table).items()
         ]
-        totals.append((measured, assigned, read))
-    measuring, assigning, reading = (b - a for a, b in zip(*totals, strict=True))
-    note = f"partners {assigning:+.3f} s; one read of the arrays by numpy {reading:+.3f} s"
-    rows.append(Row("added to measure by four times the volume", measuring, "s", note=note))
+        rows.append(
+            Row(f"one read of the arrays, {volume.name}", mine.read, "s", note="numpy's maximum")
+        )
+        found.append(mine)
+    small, large = found
+    note = f"one read of the arrays by numpy {large.read - small.read:+.3f} s"
+    added = large.measured - small.measured
+    rows.append(Row("added to measure by four times the volume", added, "s", note=note))
     report(rows, options.json)
 
 

@@ -21,7 +21,7 @@ import pandas as pd
 from cnapse.geometry import Box, triple
 from cnapse.synapses.position import Ids, Int64s, Read, position_of
 from cnapse.synapses.sums import LARGEST_STORED, Measures, combine, measure_block
-from cnapse.tables import SYNAPSES, SynapseFlag
+from cnapse.tables import SynapseFlag
 
 __all__ = [
     "MEASURED",

@@ -1,10 +1,22 @@
-"""All commands, in the order in which the help shows them."""
+"""All commands, in the order in which the help shows them; groups come after the others."""
 
 from __future__ import annotations
 
 import typer
 
-from cnapse_cli import demo, evaluate, ingest, init, phantom, picture, plain, run, train, view
+from cnapse_cli import (
+    demo,
+    evaluate,
+    ingest,
+    init,
+    merge,
+    phantom,
+    picture,
+    plain,
+    run,
+    train,
+    view,
+)
 
 __all__ = ["register"]
 
@@ -20,7 +32,7 @@ def register(app: typer.Typer) -> None:
         run.worker,
         plain.measure,
         plain.partners,
-        evaluate.evaluate,
+        merge.merge,
         view.view,
         view.link,
         picture.picture,
@@ -28,3 +40,4 @@ def register(app: typer.Typer) -> None:
         phantom.phantom,
     ):
         app.command()(command)
+    app.add_typer(evaluate.app, name="evaluate")
