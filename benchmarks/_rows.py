@@ -25,13 +25,14 @@ class Row:
     peer: str = ""
     theirs: float | None = None
     note: str = ""
+    more_is_better: bool | None = None
 
     @property
     def ratio(self) -> float | None:
-        """How much better ours is. Units that end in ``/s`` are rates, all others are costs."""
+        """How much better ours is. A unit that ends in ``/s`` is a rate, others cost, unless said."""
         if self.theirs is None:
             return None
-        rate = self.unit.endswith("/s")
+        rate = self.unit.endswith("/s") if self.more_is_better is None else self.more_is_better
         better, worse = (self.ours, self.theirs) if rate else (self.theirs, self.ours)
         return better / worse if worse else float("inf")
 

@@ -58,14 +58,6 @@ QUICK = {1: 3, 2: 7, 3: 5, 4: 1}
 _SEED = 7
 
 
-class Higher(Row):
-    """A row where more is better."""
-
-    @property
-    def ratio(self) -> float | None:
-        return self.ours / self.theirs if self.theirs else None
-
-
 @dataclass(frozen=True, slots=True)
 class Result:
     """What the methods made of the places in one setting."""
@@ -189,13 +181,14 @@ def rows_of(result: Result) -> list[Row]:
         f"{100 * result.right_pre / max(result.places, 1):.3g} %"
     )
     return [
-        Higher(
+        Row(
             f"{result.cells}, {result.setting.name}, {name}",
             by_limit[first].f1,
             "F1 of partners",
             "contact area",
             theirs[first].f1,
             f"{_text(by_limit)}; contact area {_text(theirs)}; {about}",
+            more_is_better=True,
         )
         for name, by_limit in result.scores.items()
         if name != "contact area"

@@ -63,6 +63,10 @@ class LayersSection(Section):
     """A map of another network, or a hand-drawn binary one: the run starts at ``label``."""
     synapses: Layer | None = None
     """A synapse segmentation: the run starts at ``measure``."""
+    vesicles: Layer | None = None
+    """A map or a segmentation of vesicles, for ``assign.density = "cleft"``."""
+    direction: Layer | None = None
+    """Three channels x, y, z: vectors from post to pre, for ``assign.density = "cleft"``."""
 
 
 class BoundsSection(Section):
@@ -118,7 +122,10 @@ class AssignSection(Section):
     preset: Literal["cnapse", "witvliet"] = "cnapse"
     only: str = ""
     """CSV whose first column lists the cells that may be partners."""
-    method: Literal["harmonic", "montecarlo", "both"] | None = None
+    method: Literal["harmonic", "montecarlo", "both", "contact"] | None = None
+    density: Literal["presynaptic", "cleft"] | None = None
+    vesicle_reach_nm: Annotated[float, Field(gt=0)] | None = None
+    min_margin: Annotated[float, Field(gt=0, le=1)] | None = None
     rule: Literal["near", "extracellular"] | None = None
     particles: Positive | None = None
     step_nm: Annotated[float, Field(gt=0)] | None = None
@@ -203,6 +210,11 @@ class Config(TomlFile):
         given = self.layers
         if not (given.image or given.probability or given.synapses):
             raise ValueError("layers: give at least one of image, probability and synapses")
+        if (given.vesicles or given.direction) and self.assign.density != "cleft":
+            raise ValueError(
+                "layers.vesicles and layers.direction tell the presynaptic side of densities that "
+                'cover the cleft: set assign.density = "cleft", or take them out'
+            )
         if given.image and not given.probability and not given.synapses and not self.detect.model:
             raise ValueError(
                 "detect.model is missing: give a model bundle's folder or the name of a shipped "

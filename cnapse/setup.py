@@ -211,7 +211,7 @@ def _common(run: RunData) -> Box:
     """The voxels that every layer has."""
     box = run.frame
     for name in LAYER_KINDS:
-        if run.given(name) is not None:
+        if name != "direction" and run.given(name) is not None:
             box = box.intersection(run.layer(name).bounds)
     return box
 

@@ -62,6 +62,8 @@ class SynapseFlag(IntFlag):
     """The share of some cell is so near the least share that it might be a partner or not."""
     TOO_LARGE = 128
     """Too large to be one synapse; no partners were looked for."""
+    UNDECIDED_SIDE = 256
+    """The density covers the cleft, and nothing tells which of its cells is presynaptic."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +21,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from cnapse.errors import BoundsError, FormatError, TableError
-from cnapse.geometry import Box, triple
+from cnapse.geometry import Box, Triple, triple
 from cnapse.partners.arrivals import Arrivals
 from cnapse.partners.assignment import (
     ASSIGNED,
@@ -30,11 +31,13 @@ from cnapse.partners.assignment import (
     partner_rows,
     synapse_rows,
 )
+from cnapse.partners.contact import contact_shares
 from cnapse.partners.emitters import find_emitters
 from cnapse.partners.harmonic import solve
 from cnapse.partners.labels import Tissue
 from cnapse.partners.montecarlo import walk
 from cnapse.partners.parameters import AssignParameters, parameters_of
+from cnapse.partners.polarity import Side, presynaptic_part, presynaptic_side
 from cnapse.tables import SynapseFlag
 
 __all__ = [
@@ -42,6 +45,7 @@ __all__ = [
     "PARTNER_ROWS",
     "AssignParameters",
     "Assignment",
+    "Evidence",
     "Site",
     "assign_many",
     "assign_synapse",
@@ -62,6 +66,44 @@ _NEEDED = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What tells the presynaptic side of a density that covers the cleft.
+
+    Parameters
+    ----------
+    vesicles : ndarray, shape (x, y, z), optional
+        Map of vesicles over the cells' cutout, as for `cnapse.partners.polarity.presynaptic_side`.
+    direction : ndarray, shape (x, y, z, 3), optional
+        Vectors from post to pre; for one synapse over its bounding box.
+    """
+
+    vesicles: Array | None = None
+    direction: Array | None = None
+
+    def check(self, box: Box) -> None:
+        """Refuse arrays that are not over the box.
+
+        Raises
+        ------
+        FormatError
+        """
+        for name, shape in (("vesicles", box.shape), ("direction", (*box.shape, 3))):
+            array = getattr(self, name)
+            if array is not None and tuple(array.shape) != shape:
+                raise FormatError(
+                    f"{name} have shape {tuple(array.shape)}, expected {shape} over {box}: give "
+                    "arrays over exactly that box"
+                )
+
+    def cut(self, cutout: tuple[slice, ...], extent: tuple[slice, ...]) -> Evidence:
+        """What concerns one synapse."""
+        return Evidence(
+            None if self.vesicles is None else self.vesicles[cutout],
+            None if self.direction is None else self.direction[extent],
+        )
+
+
 class _Cutouts(NamedTuple):
     """Arrays of synapses and cells, what they cover, and where the cells end."""
 
@@ -69,6 +111,7 @@ class _Cutouts(NamedTuple):
     cells: Array
     box: Box
     bounds: Box
+    evidence: Evidence
 
 
 def cutout_box(extent: Box, bounds: Box, parameters: AssignParameters) -> Box:
@@ -87,7 +130,12 @@ def cutout_box(extent: Box, bounds: Box, parameters: AssignParameters) -> Box:
 
 
 def assign_synapse(
-    cells: Array, density: Array, cutout: Box, site: Site, parameters: AssignParameters
+    cells: Array,
+    density: Array,
+    cutout: Box,
+    site: Site,
+    parameters: AssignParameters,
+    evidence: Evidence | None = None,
 ) -> Assignment:
     """Partners of one synapse, from its cutout.
 
@@ -102,6 +150,8 @@ def assign_synapse(
     site : Site
         The synapse.
     parameters : AssignParameters
+    evidence : Evidence, optional
+        What tells the presynaptic side of a density that covers the cleft.
 
     Returns
     -------
@@ -120,14 +170,69 @@ def assign_synapse(
     flags, refused = _before(site, cutout, parameters)
     if refused:
         return Assignment.none(site.pre_id, flags | refused)
-    rule = parameters.emitter_rule(cutout.resolution)
     start = triple([a - b for a, b in zip(site.extent.start, cutout.start, strict=True)])
+    if parameters.density == "presynaptic":
+        return _assigned(cells, density, start, cutout, site, flags, parameters)
+    side = _side(cells, density, start, cutout, evidence or Evidence(), parameters)
+    if not side.decided:
+        flags |= SynapseFlag.UNDECIDED_SIDE
+    if not side.pre_id:
+        return Assignment.none(0, flags | SynapseFlag.NO_PRESYNAPTIC_CELL)
+    inside = site.extent.intersection(cutout)
+    under = cells[inside.slices(cutout)][density[inside.slices(site.extent)]]
+    fraction = _fraction(under, side.pre_id)
+    density, start = presynaptic_part(cells, density, start, cutout.resolution, side.pre_id)
+    site = replace(site, pre_id=side.pre_id)
+    found = _assigned(cells, density, start, cutout, site, flags, parameters)
+    return replace(found, pre_fraction=fraction)
+
+
+def _assigned(
+    cells: Array,
+    density: Array,
+    start: Triple,
+    cutout: Box,
+    site: Site,
+    flags: SynapseFlag,
+    how: AssignParameters,
+) -> Assignment:
+    """Partners of a density in or at the presynaptic cell; it begins at `start` in the cutout."""
+    if how.method == "contact":
+        apposed = contact_shares(cells, density, start, site.pre_id, cutout.resolution)
+        return _assignment(site, (apposed, math.nan), 0, cutout, flags, how)
+    rule = how.emitter_rule(cutout.resolution)
     emitters = find_emitters(cells, density, start, site.pre_id, rule)
     if not len(emitters):
         return Assignment.none(site.pre_id, flags | SynapseFlag.NO_EMITTERS)
     tissue = Tissue(cells, density, start, site.pre_id, rule.paints, cutout.resolution)
-    found = _diffused(tissue, emitters, site, parameters)
-    return _assignment(site, found, len(emitters), cutout, flags, parameters)
+    found = _diffused(tissue, emitters, site, how)
+    return _assignment(site, found, len(emitters), cutout, flags, how)
+
+
+def _fraction(under: Array, pre_id: int) -> float:
+    """A cell's share of those voxels that lie on cells."""
+    covered = int(np.count_nonzero(under))
+    return float(np.count_nonzero(under == pre_id) / covered) if covered else 0.0
+
+
+def _side(
+    cells: Array,
+    density: Array,
+    start: Triple,
+    cutout: Box,
+    evidence: Evidence,
+    how: AssignParameters,
+) -> Side:
+    return presynaptic_side(
+        cells,
+        density,
+        start,
+        cutout.resolution,
+        vesicles=evidence.vesicles,
+        direction=evidence.direction,
+        reach_nm=how.vesicle_reach_nm,
+        min_margin=how.min_margin,
+    )
 
 
 def _diffused(
@@ -151,6 +256,7 @@ def assign_many(
     parameters: AssignParameters,
     *,
     bounds: Box | None = None,
+    evidence: Evidence | None = None,
     threads: int = 1,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Partners of the synapses in a table.
@@ -168,6 +274,8 @@ def assign_many(
     bounds : Box, optional
         Full bounds of the cells, where cutouts are clipped; default: `box`. A part of a volume
         gives the same rows as the whole if it says the bounds of the whole.
+    evidence : Evidence, optional
+        What tells the presynaptic side of densities that cover the cleft, over `box`.
     threads
         How many synapses are worked on at once. The rows do not depend on it.
 
@@ -192,7 +300,9 @@ def assign_many(
     """
     _check_many(synapses, cells, box, table)
     parameters.check(box.resolution)
-    data = _Cutouts(synapses, cells, box, box if bounds is None else bounds)
+    data = _Cutouts(synapses, cells, box, box if bounds is None else bounds, evidence or Evidence())
+    if evidence is not None:
+        evidence.check(box)
     sites = _sites(table, box)
     if threads == 1:
         found = [_assign_row(data, site, parameters) for site in sites]
@@ -220,7 +330,9 @@ def _assign_row(data: _Cutouts, site: Site, parameters: AssignParameters) -> Ass
             f"synapse {site.syn_id} has no voxel in its bounding box {site.extent}: "
             "give the table and the segmentation of the same run"
         )
-    return assign_synapse(data.cells[cutout.slices(data.box)], density, cutout, site, parameters)
+    evidence = data.evidence.cut(cutout.slices(data.box), site.extent.slices(data.box))
+    cells = data.cells[cutout.slices(data.box)]
+    return assign_synapse(cells, density, cutout, site, parameters, evidence)
 
 
 def _before(
@@ -229,7 +341,7 @@ def _before(
     """Flags that need no array; and the reason, if any, to look no further."""
     whole = site.extent.grown(parameters.padding_vx(cutout.resolution))
     flags = SynapseFlag(0) if cutout == whole else SynapseFlag.BORDER
-    if site.pre_id == 0 or cutout.empty:
+    if cutout.empty or (site.pre_id == 0 and parameters.density != "cleft"):
         return flags, SynapseFlag.NO_PRESYNAPTIC_CELL
     if parameters.too_large(cutout):
         return flags, SynapseFlag.TOO_LARGE
@@ -264,6 +376,7 @@ def _assignment(
     centres = arrivals.voxels[kept] + np.asarray(cutout.start) + 0.5
     return Assignment(
         pre_id=site.pre_id,
+        pre_fraction=math.nan,
         post_ids=arrivals.post_ids[kept],
         share=share,
         share_error=error,

@@ -41,6 +41,7 @@ PARTNER_ROWS = (
 ASSIGNED = (
     "syn_id",
     "pre_id",
+    "pre_fraction",
     "emitters",
     "lost",
     "trapped",
@@ -80,6 +81,8 @@ class Assignment:
     ----------
     pre_id
         Presynaptic cell; 0 for none.
+    pre_fraction
+        Its share of the object's voxels on cells, where assignment chose it; else nan.
     post_ids : ndarray of uint64, shape (n,)
         Partners, ascending.
     share : ndarray of float64, shape (n,)
@@ -107,6 +110,7 @@ class Assignment:
     """
 
     pre_id: int
+    pre_fraction: float
     post_ids: npt.NDArray[np.uint64]
     share: npt.NDArray[np.float64]
     share_error: npt.NDArray[np.float64]
@@ -127,6 +131,7 @@ class Assignment:
         shares = nothing.raw_share
         return cls(
             pre_id=pre_id,
+            pre_fraction=math.nan,
             post_ids=nothing.post_ids,
             share=shares,
             share_error=shares,
@@ -177,6 +182,7 @@ def synapse_rows(table: pd.DataFrame, found: Sequence[Assignment]) -> pd.DataFra
     columns: dict[str, Any] = {
         "syn_id": table["syn_id"].to_numpy(),
         "pre_id": np.array([a.pre_id for a in found], np.uint64),
+        "pre_fraction": [a.pre_fraction for a in found],
         "emitters": [a.emitters for a in found],
         "lost": [a.lost for a in found],
         "trapped": [a.trapped for a in found],

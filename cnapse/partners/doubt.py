@@ -40,11 +40,14 @@ class DoubtLimits:
         Of an object; None for no upper limit.
     threshold
         Probability from which on a voxel counts.
+    cleft
+        Objects cover both sides of the cleft, so that no cell has all of one.
     """
 
     min_voxels: int = 1
     max_voxels: int | None = None
     threshold: float = 0.5
+    cleft: bool = False
 
 
 def _unassigned(table: pd.DataFrame, _: DoubtLimits) -> Floats:
@@ -59,8 +62,10 @@ def _near_cut(table: pd.DataFrame, _: DoubtLimits) -> Floats:
     return table["near_cut"].to_numpy(np.float64)
 
 
-def _presynaptic(table: pd.DataFrame, _: DoubtLimits) -> Floats:
+def _presynaptic(table: pd.DataFrame, limits: DoubtLimits) -> Floats:
     """0 where one cell has all of the object, 1 where it has no more than half."""
+    if limits.cleft:
+        return np.where(table["flags"].to_numpy(np.uint32) & SynapseFlag.UNDECIDED_SIDE, 1.0, 0.0)
     fraction: Floats = table["pre_fraction"].to_numpy(np.float64)
     return 2 * (1 - fraction)
 

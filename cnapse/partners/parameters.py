@@ -23,7 +23,8 @@ from cnapse.partners.montecarlo import Walk, check_step
 __all__ = ["METHODS", "PRESETS", "AssignParameters", "Method", "Preset", "parameters_of"]
 
 Preset = Literal["cnapse", "witvliet"]
-Method = Literal["harmonic", "montecarlo", "both"]
+Method = Literal["harmonic", "montecarlo", "both", "contact"]
+Density = Literal["presynaptic", "cleft"]
 
 METHODS = get_args(Method)
 
@@ -47,7 +48,14 @@ class AssignParameters:
     method
         ``harmonic``: the diffusion solved exactly (:mod:`cnapse.partners.harmonic`);
         ``montecarlo``: random walks, as published; ``both``: the rows of ``harmonic``, and how far
-        the walks disagree.
+        the walks disagree; ``contact``: no diffusion, the share of apposed membrane
+        (:mod:`cnapse.partners.contact`), as a baseline.
+    density
+        What objects are: ``presynaptic``, or ``cleft`` if they cover both sides of it. Then the
+        presynaptic cell is looked for (:mod:`cnapse.partners.polarity`), and the part of the object
+        in it is the density.
+    vesicle_reach_nm, min_margin
+        For ``cleft``: how far from the object vesicles count, and the least margin to decide.
     step_nm
         Length of a step of the walks; the exact solution is that of walks with such steps.
     particles, directions, max_steps
@@ -83,6 +91,9 @@ class AssignParameters:
     pre_reach_nm: float | None = None
     density_reach_nm: float | None = None
     method: Method = "harmonic"
+    density: Density = "presynaptic"
+    vesicle_reach_nm: float = 100.0
+    min_margin: float = 0.2
     particles: int = 1000
     step_nm: float = 4.0
     directions: int = 10_000
@@ -105,7 +116,14 @@ class AssignParameters:
                 raise ConfigError(f"{name} = {getattr(self, name)}: must not be negative")
         if self.method not in METHODS:
             raise ConfigError(f"method {self.method!r} is unknown: give {', '.join(METHODS)}")
-        for name in ("standard_error", "tolerance"):
+        if self.density not in get_args(Density):
+            raise ConfigError(f"density {self.density!r} is unknown: give presynaptic or cleft")
+        if self.density == "cleft" and self.vesicle_reach_nm > self.padding_nm:
+            raise ConfigError(
+                f"vesicle_reach_nm = {self.vesicle_reach_nm:g} is more than padding_nm = "
+                f"{self.padding_nm:g}: vesicles outside of the cutout are not seen"
+            )
+        for name in ("standard_error", "tolerance", "min_margin"):
             value = getattr(self, name)
             if value is not None and not 0 < value < 1:
                 raise ConfigError(f"{name} = {value}: must be a share between 0 and 1")
@@ -153,9 +171,9 @@ class AssignParameters:
     @property
     def cut(self) -> float:
         """A cell with at most this share of all the transmitter is no partner."""
-        if self.method == "montecarlo":
-            return self.min_share
-        return max(self.min_share, 1 / self.particles)
+        if self.method in ("harmonic", "both"):
+            return max(self.min_share, 1 / self.particles)
+        return self.min_share
 
     def emitter_rule(self, resolution: Sequence[float]) -> EmitterRule:
         """The emitter rule with its reaches in voxels of `resolution` (nm)."""

@@ -208,10 +208,10 @@ class _Nodes:
 
     def solved(self, min_voxels: int, max_voxels: int | None) -> Stitching:
         pairs = np.concatenate([np.zeros((0, 2), np.int64), *self.pairs])
-        roots = _roots(self.offsets[-1], pairs)
+        root = roots(self.offsets[-1], pairs)
         first_voxel, voxels = _joined(self.first_voxel), _joined(self.voxels)
-        _gather(roots, first_voxel, voxels)
-        ids = _ids(first_voxel[roots], voxels[roots], min_voxels, max_voxels)
+        _gather(root, first_voxel, voxels)
+        ids = _ids(first_voxel[root], voxels[root], min_voxels, max_voxels)
         return Stitching(np.asarray(self.offsets, np.int64), _joined(self.labels), ids)
 
 
@@ -258,7 +258,7 @@ def _ids(first_voxel: Int64s, voxels: Int64s, min_voxels: int, max_voxels: int |
 
 
 @njit(nogil=True, cache=True)
-def _roots(n: int, pairs: Int64s) -> Int64s:
+def roots(n: int, pairs: Int64s) -> Int64s:
     """Union-find: the smallest node of the group of each node (path halving)."""
     parent = np.arange(n)
     for i in range(len(pairs)):

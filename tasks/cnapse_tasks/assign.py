@@ -11,7 +11,7 @@ import pandas as pd
 
 from cnapse.geometry import Box, triple
 from cnapse.names import load_cells
-from cnapse.partners.assign import assign_many, cutout_box
+from cnapse.partners.assign import Evidence, assign_many, cutout_box
 from cnapse.partners.parameters import AssignParameters, parameters_of
 from cnapse.store import canonical_json
 from cnapse.tables import parse_parquet
@@ -27,6 +27,8 @@ def components(run: Run) -> Mapping[str, object]:
     return {
         "cells": run.layer_identity("cells"),
         "synapses": run.layer_identity("synapses"),
+        "vesicles": run.layer_identity("vesicles"),
+        "direction": run.layer_identity("direction"),
         "parameters": described(run),
         "block": list(run.grid("assign").block_shape),
     }
@@ -37,6 +39,11 @@ def parameters(run: Run) -> AssignParameters:
     section = run.config.assign
     only = load_cells(section.only) if section.only else None
     return parameters_of(section.preset, seed=run.config.seed, only=only, **section.overrides())
+
+
+def covers_cleft(run: Run) -> bool:
+    """Whether objects cover both sides of the cleft, so that assignment finds the presynaptic."""
+    return run.config.assign.density == "cleft"
 
 
 def described(run: Run) -> dict[str, object]:
@@ -73,7 +80,15 @@ def execute(run: Run, index: int) -> Mapping[str, object]:
     how = parameters(run)
     synapses, bounds = run.layer("synapses"), run.layer("cells").bounds
     found = [
-        assign_many(synapses.read(box), run.read_cells(box), box, rows, how, bounds=bounds)
+        assign_many(
+            synapses.read(box),
+            run.read_cells(box),
+            box,
+            rows,
+            how,
+            bounds=bounds,
+            evidence=Evidence(run.read_vesicles(box), run.read_direction(box)),
+        )
         for rows, box in _batches(table, run.frame, bounds, how)
     ]
     if found:

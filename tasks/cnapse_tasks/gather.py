@@ -14,15 +14,23 @@ from cnapse.names import Names, load_names
 from cnapse.partners.assignment import ASSIGNED
 from cnapse.partners.doubt import DoubtLimits, with_doubt
 from cnapse.store import Store, canonical_json
-from cnapse.tables import PARTNERS, SYNAPSES, empty_table, parquet_bytes, parse_parquet
+from cnapse.tables import (
+    PARTNERS,
+    SYNAPSES,
+    SynapseFlag,
+    empty_table,
+    parquet_bytes,
+    parse_parquet,
+)
 from cnapse.viewing.scene import LinkMaker
-from cnapse_tasks.assign import described
+from cnapse_tasks.assign import covers_cleft, described
 from cnapse_tasks.run import Run
 from cnapse_tasks.tabulate import cost, indices, part_name, prepare
 
 # The tasks are those of `tabulate`: one a part.
 __all__ = ["components", "cost", "execute", "forget", "indices", "prepare"]
 
+_OF_COVERAGE = SynapseFlag.WEAK_PRESYNAPTIC | SynapseFlag.NO_PRESYNAPTIC_CELL
 _ADDED = [name for name in ASSIGNED if name not in ("syn_id", "flags")]
 
 
@@ -41,7 +49,7 @@ def components(run: Run) -> Mapping[str, object]:
 
 def _limits(run: Run) -> DoubtLimits:
     label = run.config.label
-    return DoubtLimits(label.min_voxels, label.max_voxels, label.threshold)
+    return DoubtLimits(label.min_voxels, label.max_voxels, label.threshold, cleft=covers_cleft(run))
 
 
 def forget(run: Run) -> None:
@@ -54,6 +62,10 @@ def execute(run: Run, index: int) -> Mapping[str, object]:
     names = load_names(run.config.names)
     synapses = parse_parquet(run.output.read(f"measures/{part_name(index)}"))
     assigned = _assigned(run, index, "synapses")
+    if covers_cleft(run):
+        # The cell under most of the object says nothing here; assignment looked for it anew.
+        flags = synapses["flags"].to_numpy(np.uint32)
+        synapses["flags"] = flags & ~np.uint32(_OF_COVERAGE)
     synapses = _with_assignment(synapses, assigned)
     synapses = with_doubt(synapses, _limits(run))
     synapses["pre"] = names.of(synapses["pre_id"])
@@ -90,6 +102,10 @@ def _with_assignment(synapses: pd.DataFrame, assigned: pd.DataFrame | None) -> p
         return synapses
     added = assigned.set_index("syn_id").loc[synapses["syn_id"]]
     filled: dict[str, Any] = {name: added[name].to_numpy() for name in _ADDED}
+    measured = synapses["pre_fraction"].to_numpy(np.float64)
+    filled["pre_fraction"] = np.where(
+        np.isnan(filled["pre_fraction"]), measured, filled["pre_fraction"]
+    )
     flags = synapses["flags"].to_numpy(np.uint32) | added["flags"].to_numpy(np.uint32)
     return synapses.assign(**filled, flags=flags)
 

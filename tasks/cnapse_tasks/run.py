@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from cnapse.config import Config
 from cnapse.errors import ConfigError
 from cnapse.geometry import Grid, Triple
-from cnapse.runs import LAYER_KINDS, LayerName, RunData
+from cnapse.runs import LayerName, RunData
 from cnapse.store import Store, canonical_json
 from cnapse.volumes.writer import LayerWriter, create_layer, open_writer
 
@@ -52,7 +52,7 @@ class Run(RunData):
         """Create the layer that a stage writes: full bounds and chunks of the input."""
         create_layer(
             self.layer_path(name),
-            kind=LAYER_KINDS[name],
+            kind="image" if name == "probability" else "segmentation",
             dtype="uint8" if name == "probability" else "uint64",
             bounds=self.frame,
             chunk_size=self.chunk,
@@ -125,7 +125,7 @@ class Run(RunData):
         if section is None:
             return {}
         # Not the whole info: meshes and mips may be added to a layer without touching its voxels.
-        layer = self.layer(name)
+        layer = self.layer(name, channel=0 if name == "direction" else None)
         stored = {"scale": layer.info["scales"][layer.mip], "data_type": layer.info["data_type"]}
         digest = hashlib.sha256(canonical_json(stored)).hexdigest()
         return {**section.model_dump(), "info": digest}

@@ -19,6 +19,7 @@ from cnapse.partners.assign import (
     PARTNER_ROWS,
     Assignment,
     AssignParameters,
+    Evidence,
     Site,
     assign_many,
     assign_synapse,
@@ -366,6 +367,61 @@ def test_threads_leave_no_trace(volume: Any, how: AssignParameters, threads: int
     assert_same(assign_many(synapses, cells, box, table, how, threads=threads), expected)
 
 
+# --- densities that cover the cleft ---------------------------------------------------------------
+
+
+def clefts() -> tuple[Array, Array, Array]:
+    """Densities over the gaps of `stripes`, and vesicles in every second slab."""
+    synapses, cells = stripes()
+    drawn = np.zeros_like(synapses)
+    for number in np.unique(synapses[synapses > 0]):
+        x, y, z = (slice(a.min(), a.max() + 1) for a in np.nonzero(synapses == number))
+        drawn[x, y.start : y.stop + 8, z] = number
+    vesicles = np.where(cells % 2 == 0, 200, 0).astype(np.uint8) * (cells > 0)
+    return drawn, cells, vesicles
+
+
+@pytest.mark.parametrize("evidence", ["vesicles", "direction", "neither"])
+def test_the_side_of_a_cleft_comes_from_evidence_or_is_flagged(evidence: str) -> None:
+    synapses, cells, vesicles = clefts()
+    box = Box.from_shape(cells.shape, RESOLUTION)
+    upward = np.zeros((*box.shape, 3), np.float32)
+    for axis_y in range(box.shape[1]):
+        wall = 30 * ((axis_y + 15) // 30) - 2
+        even_below = cells[0, min(max(wall - 5, 0), box.shape[1] - 1), 0] % 2 == 0
+        upward[:, axis_y, :, 1] = -1 if even_below else 1
+    given = {
+        "vesicles": Evidence(vesicles=vesicles),
+        "direction": Evidence(direction=upward),
+        "neither": Evidence(),
+    }[evidence]
+    how = PARAMETERS.changed(density="cleft")
+    table = measure(synapses, cells, box)
+    rows, per_synapse = assign_many(synapses, cells, box, table, how, evidence=given)
+    undecided = (per_synapse["flags"].to_numpy() & int(SynapseFlag.UNDECIDED_SIDE)) != 0
+    assert undecided.all() if evidence == "neither" else not undecided.any()
+    if evidence != "neither":
+        assert (per_synapse["pre_id"] % 2 == 0).all()
+        largest = rows.sort_values("share").groupby("syn_id")["post_id"].last()
+        across = per_synapse.set_index("syn_id")["pre_id"].loc[largest.index]
+        assert (np.abs(largest.astype(np.int64) - across.astype(np.int64)) == 1).all()
+        assert per_synapse["pre_fraction"].between(0.3, 0.7).all()
+
+
+def test_evidence_of_another_box_is_refused(volume: Any) -> None:
+    synapses, cells, box, table = volume
+    how = PARAMETERS.changed(density="cleft")
+    with pytest.raises(FormatError, match=r"vesicles have shape .* give arrays over exactly"):
+        assign_many(
+            synapses, cells, box, table, how, evidence=Evidence(vesicles=np.zeros((1, 1, 1)))
+        )
+
+
+def test_vesicles_beyond_the_cutout_cannot_count() -> None:
+    with pytest.raises(ConfigError, match="vesicle_reach_nm = 200 is more than padding_nm = 100"):
+        AssignParameters.cnapse(density="cleft", vesicle_reach_nm=200.0)
+
+
 # --- flags ----------------------------------------------------------------------------------------
 
 
@@ -504,3 +560,17 @@ def test_arrays_that_do_not_fit_are_refused(volume: Any) -> None:
     site = site_of(next(table.itertuples()))
     with pytest.raises(FormatError, match="synapse 7: density have shape"):
         assign_synapse(cells, np.ones((1, 1, 1), bool), box, site, PARAMETERS)
+
+
+def test_contact_area_gives_the_same_kind_of_rows(volume: Any) -> None:
+    synapses, cells, box, table = volume
+    diffused, _ = assign_many(synapses, cells, box, table, PARAMETERS)
+    rows, per_synapse = assign_many(
+        synapses, cells, box, table, PARAMETERS.changed(method="contact")
+    )
+    assert rows.dtypes.tolist() == diffused.dtypes.tolist()
+    np.testing.assert_allclose(rows.groupby("syn_id")["share"].sum(), 1)
+    assert per_synapse["emitters"].eq(0).all()
+    # Straight across a slit of 12 nm the opposite slab is the nearest cell.
+    across = rows[rows["post_id"] == rows["pre_id"] + 1]
+    assert across["syn_id"].tolist() == table["syn_id"].tolist()

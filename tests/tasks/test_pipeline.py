@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cnapse.errors import RunStateError
-from cnapse.partners.assign import assign_many
+from cnapse.errors import ConfigError, RunStateError
+from cnapse.partners.assign import Evidence, assign_many
 from cnapse.partners.doubt import DoubtLimits, with_doubt
 from cnapse.partners.parameters import parameters_of
 from cnapse.synapses.measure import measure
-from cnapse.tables import read_metadata, read_table
+from cnapse.tables import SynapseFlag, read_metadata, read_table
 from cnapse.volumes.reader import open_layer
 from cnapse.volumes.writer import create_layer
 from cnapse_tasks.driver import Options, run_stages
@@ -99,6 +99,39 @@ def test_only_listed_cells_are_partners(whole, tissue, tmp_path) -> None:
     np.testing.assert_allclose(found.groupby("syn_id")["share"].sum(), 1)
     made = json.loads(read_metadata(f"{own.output}/tables/partners")["cnapse_assign"])
     assert made["only"]["cells"] == len(listed)
+
+
+def test_sides_of_clefts_come_from_layers(whole, tissue, tmp_path) -> None:
+    """Vesicles in some cells: the blocks give what the arrays give."""
+    config, _ = whole
+    folder = tmp_path / "vesicles"
+    vesicles = np.where(tissue.cells % 3 == 0, 255, 0).astype(np.uint8) * (tissue.cells > 0)
+    create_layer(
+        folder, kind="image", dtype="uint8", bounds=tissue.box, chunk_size=(64, 64, 8)
+    ).write(vesicles, tissue.box)
+    layers = config.layers.model_dump(exclude_none=True) | {"vesicles": f"file://{folder}"}
+    own = tissue.config(
+        tmp_path / "out", layers=layers, assign={"density": "cleft"}, block=(64, 64, 8)
+    )
+    run_stages(own, Options(workers=1))
+    synapses = open_layer(f"{own.output}/synapses", mip=0).read(tissue.box)
+    table = measure(synapses, tissue.cells, tissue.box, tissue.probability)
+    rows, per_synapse = assign_many(
+        synapses, tissue.cells, tissue.box, table,
+        parameters_of("cnapse", density="cleft"), evidence=Evidence(vesicles=vesicles),
+    )  # fmt: skip
+    found = read_table(f"{own.output}/tables/synapses")
+    for name in ("pre_id", "pre_fraction", "n_partners"):
+        np.testing.assert_array_equal(found[name], per_synapse[name], err_msg=name)
+    partners = read_table(f"{own.output}/tables/partners")
+    rows = rows.sort_values(["syn_id", "post_id"], ignore_index=True)
+    np.testing.assert_array_equal(partners["post_id"], rows["post_id"])
+    undecided = (found["flags"].to_numpy() & int(SynapseFlag.UNDECIDED_SIDE)) != 0
+    assert 0 < undecided.sum() < len(found)
+    assert (found["doubt"][undecided] == 1).all()
+    assert not (found["flags"].to_numpy() & int(SynapseFlag.WEAK_PRESYNAPTIC)).any()
+    with pytest.raises(ConfigError, match=r'set assign.density = "cleft"'):
+        tissue.config(tmp_path / "no", layers=layers, assign={})
 
 
 def test_tables_hold_together(whole) -> None:
