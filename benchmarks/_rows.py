@@ -29,7 +29,7 @@ class Row:
 
     @property
     def ratio(self) -> float | None:
-        """How much better ours is. A unit that ends in ``/s`` is a rate, others cost, unless said."""
+        """How much better ours is. A unit in ``/s`` is a rate, others are costs, unless said."""
         if self.theirs is None:
             return None
         rate = self.unit.endswith("/s") if self.more_is_better is None else self.more_is_better

@@ -19,7 +19,9 @@ __all__ = ["draw", "picture"]
 
 def picture(
     config: ConfigPath,
-    output: Annotated[Path, typer.Option("--output", "-o", help="PNG file to write.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="PNG file to write.")] = Path(
+        "synapse.png"
+    ),
     synapse: SynapseId = None,
     cell: CellName = None,
     sheet: Annotated[
@@ -37,9 +39,9 @@ def picture(
         raise ConfigError(f"--output {output}: a picture is written as .png")
     run = open_run(config)
     if cell is None and sheet is None:
-        draw(run, output, synapse)
+        print(f"synapse {draw(run, output, synapse)} drawn in {output}")
         return
-    _draw_sheet(run, output, cell, sheet, seed)
+    print(f"{_draw_sheet(run, output, cell, sheet, seed)} synapses drawn in {output}")
 
 
 def draw(run: RunData, output: Path, synapse: int | None = None) -> int:
@@ -57,7 +59,7 @@ def _draw_sheet(
     cell: str | None,
     sheet: int | None,
     seed: int,
-) -> None:
+) -> int:
     from cnapse.viewing.picture import draw_run_picture
 
     connections = run.connections
@@ -70,6 +72,7 @@ def _draw_sheet(
         chosen = found[:most]
         title = f"{cell}: {len(chosen)} of {len(found)} synapses"
     draw_run_picture(run, chosen, output, title=title)
+    return len(chosen)
 
 
 def _sample(ids: list[int], count: int, seed: int) -> list[int]:

@@ -151,5 +151,6 @@ def worker(
     """Work off a queue, until stopped."""
     from cnapse_tasks.worker import work
 
+    print(f"waiting for tasks in {queue}; Ctrl-C ends it after the task at hand", flush=True)
     report = work(queue, lease_seconds=lease, idle_seconds=idle)
     print(f"{report.executed} tasks done, {report.failed} failed")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Sequence
 
 from cloudvolume import CloudVolume
@@ -49,9 +51,10 @@ def add_scales(path: str, chunk: Triple, levels: int) -> None:
         volume = CloudVolume(path, mip=0, progress=False)
         factor = factor_of([float(v) for v in volume.resolution])
         shape = [c * f**levels for c, f in zip(chunk, factor, strict=True)]
-        create_downsample_scales(
-            path, 0, shape, preserve_chunk_size=True, factor=factor, max_mips=levels
-        )
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints a warning of its own
+            create_downsample_scales(
+                path, 0, shape, preserve_chunk_size=True, factor=factor, max_mips=levels
+            )
 
 
 def downsample(path: str, block: Box, levels: int, *, sparse: bool) -> None:

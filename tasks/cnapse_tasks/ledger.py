@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import socket
 import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from cnapse.errors import one_line
 from cnapse.store import Store, canonical_json
 
 __all__ = ["Failure", "Ledger", "describe_changes", "stage_key"]
@@ -104,7 +106,7 @@ class Ledger:
         note = self.store.get_json(_name("tries", index)) or {"begun": 1, "failed": 0}
         note |= {
             "failed": note["failed"] + 1,
-            "reason": f"{type(error).__name__}: {error}",
+            "reason": f"{type(error).__name__}: {one_line(error) or error}",
             "traceback": "".join(traceback.format_exception(error)),
         }
         self.store.put_json(_name("tries", index), note)
@@ -147,7 +149,10 @@ class Ledger:
 
 
 def describe_changes(old: Json, new: Json, prefix: str = "") -> list[str]:
-    """The differences of two sets of components, as ``place: old -> new``."""
+    """The differences of two sets of components, as ``place: old -> new``.
+
+    Of files that are known by a digest: ``place: its content``.
+    """
     lines: list[str] = []
     for name in sorted({*old, *new}):
         place = f"{prefix}{name}"
@@ -155,8 +160,15 @@ def describe_changes(old: Json, new: Json, prefix: str = "") -> list[str]:
         if isinstance(before, Mapping) and isinstance(after, Mapping):
             lines += describe_changes(before, after, f"{place}.")
         elif before != after:
-            lines.append(f"{place}: {before} -> {after}")
+            told = (
+                "its content" if _is_digest(before) or _is_digest(after) else f"{before} -> {after}"
+            )
+            lines.append(f"{place}: {told}")
     return lines
+
+
+def _is_digest(value: object) -> bool:
+    return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None
 
 
 def _name(folder: str, index: int) -> str:

@@ -236,8 +236,8 @@ def test_counts_of_a_set(bench: ModuleType) -> None:
 
 
 def test_more_is_better(bench: ModuleType) -> None:
-    assert bench.Higher("", 0.9, "F1", "contact", 0.45).ratio == pytest.approx(2)
-    assert bench.Higher("", 0.9, "F1", "contact", 0.0).ratio is None
+    row = bench.Row("", 0.9, "F1", "contact", 0.45, more_is_better=True)
+    assert row.ratio == pytest.approx(2)
 
 
 def test_no_data_gives_no_row_and_says_so(

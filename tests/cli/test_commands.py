@@ -186,7 +186,8 @@ def test_a_worker_works_off_a_queue(cnapse, tissue, tmp_path) -> None:
     finally:
         driver.kill()
         driver.wait()
-    assert int(out.split()[0]) >= 3
+    assert out.startswith(f"waiting for tasks in {queue}")
+    assert int(out.splitlines()[-1].split()[0]) >= 3
     assert (tmp_path / "out/synapses/info").exists()
 
 

@@ -106,7 +106,7 @@ def test_an_object_cut_by_a_plane(seed, h, axis, width, ratio, one_cell) -> None
 
 
 @settings(max_examples=20, deadline=None)
-@given(st.integers(0, 10**6), st.floats(20, 400))
+@given(st.integers(0, 10**6), st.integers(20, 400).map(lambda nm: nm + 0.1))
 def test_candidates_are_the_near_bounding_boxes_of_a_cell(seed, limit) -> None:
     rng = np.random.default_rng(seed)
     n, h = 300, np.array([4.0, 4.0, 50.0])
