@@ -8,7 +8,8 @@ both published rules, in turn. Half of the cutouts are cut short by the volume's
 What is compared is what of all the transmitter each cell got (those with more than 1 % by either
 method) and the lost share, in points (hundredths of the transmitter). The walks of many particles
 are also cut into sets of 10^3, 10^4 and so on, which are what so many particles would have found:
-their error against the exact solution. Times are of CPU.
+their own error falls as 1/sqrt(n), and the note has that against the exact solution. Times are of
+CPU.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ class Synapse:
 
     tissue: Tissue
     emitters: npt.NDArray[np.int32]
+    stream: tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,8 @@ def _synapse(
     parameters = AssignParameters.cnapse(rule=rule).emitter_rule(resolution)
     tissue = Tissue(cells[cut], density[cut], (0, 0, 0), pre_id, parameters.paints, resolution)
     emitters = find_emitters(tissue.cells, tissue.density, (0, 0, 0), pre_id, parameters)
-    return Synapse(tissue, emitters) if len(emitters) else None
+    stream = (0, int(rng.integers(2**40)))
+    return Synapse(tissue, emitters, stream) if len(emitters) else None
 
 
 def _cutout(
@@ -142,8 +145,9 @@ def _cells(
     at_nm = (np.stack(grid, axis=-1) + 0.5) * resolution
     bent = at_nm + sum(_wave(rng, at_nm) for _ in range(3))
     pitch = rng.uniform(120, 350)
-    corners = np.stack(np.mgrid[-2 : 3 + int(SIDE_NM / pitch), -2 : 3 + int(SIDE_NM / pitch)], -1)
-    sites = (corners.reshape(-1, 2) + rng.uniform(0, 1, (corners.size // 2, 2))) * pitch
+    line = np.arange(-2, 3 + int(SIDE_NM / pitch))
+    corners = np.stack(np.meshgrid(line, line, indexing="ij"), axis=-1).reshape(-1, 2)
+    sites = (corners + rng.uniform(0, 1, corners.shape)) * pitch
     slope, calibre = rng.normal(0, 0.15, sites.shape), rng.normal(0, 0.15, len(sites)) * pitch**2
     first, second = np.full(shape, np.inf), np.full(shape, np.inf)
     nearest, next_nearest = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
@@ -176,7 +180,7 @@ def compare(synapse: Synapse, particles: int, threads: int) -> Compared:
     how = AssignParameters.cnapse(particles=particles)
     exact_ms, found = _timed(lambda: solve(tissue, emitters, how.laplace))
     walk_ms, (ends, _) = _timed(
-        lambda: walk_ends(tissue, emitters, how.walk, (0, 1), threads=threads)
+        lambda: walk_ends(tissue, emitters, how.walk, synapse.stream, threads=threads)
     )
     return _compared(found, ends, exact_ms, walk_ms)
 
@@ -219,18 +223,22 @@ def _setting(name: str, results: Sequence[Compared], particles: int) -> list[Row
 
 
 def _errors(results: Sequence[Compared], particles: int) -> list[Row]:
-    """Rows of how walks of few particles do, and how fast that gets better."""
-    sizes = [10**power for power in range(3, 9) if 10**power < particles]
-    errors = [_rms(np.concatenate([r.points_of(n).ravel() for r in results])) for n in sizes]
-    rows = []
-    for size, error in zip(sizes, errors, strict=True):
-        kept = [(r.exact * (1 - r.exact) / size)[r.counted] for r in results]
-        sampling = 100 * float(np.sqrt(np.mean(np.concatenate(kept))))
-        work = f"rms of {size:,} particles against exact"
-        rows.append(Row(work, error, "points", "sampling alone", sampling))
+    """Rows of how walks of few particles do, and how fast their own error falls."""
+    sizes = [10**power for power in range(3, 9) if 10 * 10**power <= particles]
+    rows, own = [], []
+    for size in sizes:
+        errors = [r.points_of(size) for r in results]
+        # The sets are a part of what they are compared with.
+        apart = [(e - e.mean(axis=0)) / np.sqrt(1 - size / particles) for e in errors]
+        own.append(_rms(np.concatenate([a.ravel() for a in apart])))
+        against = _rms(np.concatenate([e.ravel() for e in errors]))
+        note = f"against exact {against:.3f}"
+        wanted = [(r.exact * (1 - r.exact))[r.counted] for r in results]
+        theory = 100 * float(np.sqrt(np.mean(np.concatenate(wanted)) / size))
+        rows.append(Row(f"error of {size:,} particles", own[-1], "points", "theory", theory, note))
     if len(sizes) > 1:
-        order = float(np.polyfit(np.log(sizes), np.log(errors), 1)[0])
-        rows.append(Row("power of the number of particles", order, "", note="-0.5 expected"))
+        order = float(np.polyfit(np.log(sizes), np.log(own), 1)[0])
+        rows.append(Row("power of their number", order, "", "1/sqrt(n)", -0.5))
     return rows
 
 

@@ -56,6 +56,7 @@ _ASSIGN = """\
 
 [assign]
 preset = "cnapse"              # or "witvliet": the two published sets of parameters
+method = "harmonic"            # solved exactly; "montecarlo" for random walks, as published
 """
 
 _DETECT = """\

@@ -64,7 +64,7 @@ FRONTIER = 1e-4
 
 _FIRST_REACH_NM = 200.0
 # A part is at most so many times as long as the shortest edge of a voxel.
-_LONGEST = 5
+_LONGEST = 4.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +215,7 @@ def _problem(
     count, faces = flooded(kinds, moved)
     split = splits(tissue.resolution)
     parts = _cached_parts(split)
-    unknowns = numbered(kinds, count, parts)
+    unknowns = numbered(kinds, count, moved, parts)
     return _Problem(labels, tissue.resolution, moved, kinds, faces, unknowns, split, parts)
 
 
@@ -255,6 +255,7 @@ def _arrivals(
         problem.labels, voxels, places, flux, np.asarray(problem.resolution)
     )
     order = np.argsort(ids)
+    order = order[share[order] > 0]
     lost = trapped + float(out.sum())
     # What the tolerance leaves open.
     placed = lost + float(share.sum())

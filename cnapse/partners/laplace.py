@@ -45,6 +45,10 @@ FREE, OPEN, CLOSED, REFLECTS, CELL, OUTSIDE = range(6)
 outside of the cutout. The last two absorb."""
 
 
+# Of the tolerance, so that rounding does not make the residual itself just larger.
+_SAFELY = 0.99
+
+
 class Parts(NamedTuple):
     """How every voxel is split.
 
@@ -72,22 +76,29 @@ class Parts(NamedTuple):
 class Unknowns(NamedTuple):
     """The open voxels and the numbers of their parts, those of even colour first.
 
+    Voxels are numbered by generation: emitters, their neighbours, the neighbours of those, and so
+    on. What starts at the emitters and goes one step at a time is then in a leading part of each
+    colour.
+
     Parameters
     ----------
     voxels : ndarray of int32, shape (n, 3)
-        x, y, z of the padded cutout, in raster order.
+        x, y, z of the padded cutout.
     ids : ndarray of int32
         Index into `voxels` at each open voxel [z, y, x].
     first : ndarray of int64, shape (n, 2)
         Number of a voxel's first even unknown, and of its first odd one.
     even : int
         How many unknowns are even.
+    ends : ndarray of int64, shape (generations, 2)
+        One past the last even unknown, and the last odd one, of each generation.
     """
 
     voxels: npt.NDArray[np.int32]
     ids: npt.NDArray[np.int32]
     first: npt.NDArray[np.int64]
     even: int
+    ends: npt.NDArray[np.int64]
 
 
 class System(NamedTuple):
@@ -103,12 +114,15 @@ class System(NamedTuple):
         Between two unknowns.
     even : int
         How many unknowns are even: they come first, and have odd neighbours only.
+    ends : ndarray of int64, shape (generations, 2)
+        As in `Unknowns`.
     """
 
     neighbours: npt.NDArray[np.uint32]
     inverse: npt.NDArray[np.float64]
     conductance: tuple[float, float, float]
     even: int
+    ends: npt.NDArray[np.int64]
 
 
 def parts_of(split: Sequence[int]) -> Parts:
@@ -138,12 +152,10 @@ def kinds_of(labels: Labels) -> Any:
     cells, pre = labels.cells, labels.pre
     for z in range(nz):
         for y in range(ny):
+            row, line = kinds[z + 1, y + 1], cells[:, y, z]
             for x in range(nx):
-                label = cells[x, y, z]
-                kind = FREE
-                if label != 0:
-                    kind = REFLECTS if np.uint64(label) == pre else CELL
-                kinds[z + 1, y + 1, x + 1] = kind
+                label = line[x]
+                row[x + 1] = FREE if label == 0 else REFLECTS if np.uint64(label) == pre else CELL
     if labels.paints:
         sx, sy, sz = labels.shape
         x0, y0, z0 = labels.start
@@ -195,65 +207,81 @@ def flooded(kinds: Any, emitters: Any) -> Any:
 
 
 @njit(nogil=True, cache=True)
-def numbered(kinds: Any, count: int, parts: Parts) -> Any:
+def numbered(kinds: Any, count: int, emitters: Any, parts: Parts) -> Any:
     """The unknowns: of each open voxel its even parts and its odd ones.
 
     The colour of a part is the parity of the sum of its coordinates. Splits are odd, so that this
     is the voxel's own parity plus that within the voxel.
     """
-    nz, ny, nx = kinds.shape
     voxels = np.empty((count, 3), dtype=np.int32)
-    ids = np.empty(kinds.shape, dtype=np.int32)
+    ids = np.full(kinds.shape, -1, dtype=np.int32)
     first = np.empty((count, 2), dtype=np.int64)
+    ends = np.empty((count + 1, 2), dtype=np.int64)
     odd_parts = parts.odd.sum()
     of_colour = (parts.odd.size - odd_parts, odd_parts)
-    n = even = odd = 0
-    for z in range(1, nz - 1):
-        for y in range(1, ny - 1):
-            for x in range(1, nx - 1):
-                if kinds[z, y, x] == OPEN:
-                    voxels[n, 0], voxels[n, 1], voxels[n, 2] = x, y, z
-                    ids[z, y, x] = n
-                    parity = (x + y + z) & 1
-                    first[n, 0], first[n, 1] = even, odd
-                    even += of_colour[parity]
-                    odd += of_colour[1 - parity]
+    n = 0
+    for e in range(len(emitters)):
+        x, y, z = emitters[e, 0] + 1, emitters[e, 1] + 1, emitters[e, 2] + 1
+        if kinds[z, y, x] == OPEN and ids[z, y, x] < 0:
+            voxels[n, 0], voxels[n, 1], voxels[n, 2] = x, y, z
+            ids[z, y, x] = n
+            n += 1
+    head = even = odd = generations = 0
+    while head < n:
+        stop = n
+        while head < stop:
+            x, y, z = voxels[head]
+            parity = (x + y + z) & 1
+            first[head, 0], first[head, 1] = even, odd
+            even += of_colour[parity]
+            odd += of_colour[1 - parity]
+            for d in range(6):
+                side = 2 * (d % 2) - 1
+                i = x + side if d < 2 else x
+                j = y + side if d // 2 == 1 else y
+                k = z + side if d > 3 else z
+                if kinds[k, j, i] == OPEN and ids[k, j, i] < 0:
+                    voxels[n, 0], voxels[n, 1], voxels[n, 2] = i, j, k
+                    ids[k, j, i] = n
                     n += 1
-    for n in range(count):
-        first[n, 1] += even
-    return Unknowns(voxels, ids, first, even)
+            head += 1
+        ends[generations, 0], ends[generations, 1] = even, odd
+        generations += 1
+    first[:, 1] += even
+    ends[:generations, 1] += even
+    return Unknowns(voxels, ids, first, even, ends[:generations].copy())
 
 
 @njit(nogil=True, cache=True, inline="always")
-def number_of(unknowns: Unknowns, parts: Parts, voxel: int, part: int) -> Any:
-    """Number of a part of an open voxel."""
-    at = unknowns.voxels[voxel]
-    colour = (at[0] + at[1] + at[2] + parts.odd[part]) & 1
-    return unknowns.first[voxel, colour] + parts.rank[part]
+def number_of(first: Any, voxel: int, parity: int, odd: int, rank: int) -> Any:
+    """Number of a part of an open voxel; both have a parity."""
+    return first[voxel, parity ^ odd] + rank
 
 
 @njit(nogil=True, cache=True)
 def system_of(kinds: Any, unknowns: Unknowns, parts: Parts, free: Any, wall: Any) -> Any:
     """The equations, with the conductance (x, y, z) between two parts and through a wall."""
-    count, split = len(unknowns.voxels), parts.odd.size
+    # Out of their records, whose fields are counted references each time they are asked for.
+    voxels, ids, first = unknowns.voxels, unknowns.ids.ravel(), unknowns.first
+    leaves, towards, odd, rank = parts.leaves, parts.to, parts.odd, parts.rank
+    count, split = len(voxels), odd.size
     total = count * split
     neighbours = np.empty((6, total), dtype=np.uint32)
     inverse = np.empty(total)
     row, plane = kinds.shape[2], kinds.shape[1] * kinds.shape[2]
     offsets = np.array([-1, 1, -row, row, -plane, plane])
-    flat, ids = kinds.ravel(), unknowns.ids.ravel()
+    flat = kinds.ravel()
     for n in range(count):
-        x, y, z = unknowns.voxels[n]
+        x, y, z = voxels[n, 0], voxels[n, 1], voxels[n, 2]
         here = x + row * y + plane * z
         parity = (x + y + z) & 1
         for part in range(split):
-            colour = parity ^ parts.odd[part]
-            me = unknowns.first[n, colour] + parts.rank[part]
+            me = number_of(first, n, parity, odd[part], rank[part])
             diagonal = 0.0
             for d in range(6):
                 other = n
                 neighbours[d, me] = total
-                if parts.leaves[part, d]:
+                if leaves[part, d]:
                     there = here + offsets[d]
                     kind = flat[there]
                     if kind != OPEN:
@@ -261,11 +289,13 @@ def system_of(kinds: Any, unknowns: Unknowns, parts: Parts, free: Any, wall: Any
                             diagonal += wall[d // 2]
                         continue
                     other = ids[there]
-                to = parts.to[part, d]
-                neighbours[d, me] = unknowns.first[other, 1 - colour] + parts.rank[to]
+                to = towards[part, d]
+                # The other colour, whichever voxel it is in.
+                neighbours[d, me] = first[other, 1 - (parity ^ odd[part])] + rank[to]
                 diagonal += free[d // 2]
             inverse[me] = 1 / diagonal
-    return System(neighbours, inverse, (free[0], free[1], free[2]), unknowns.even)
+    conductance = (free[0], free[1], free[2])
+    return System(neighbours, inverse, conductance, unknowns.even, unknowns.ends)
 
 
 @njit(nogil=True, cache=True, inline="always")
@@ -284,41 +314,45 @@ def _from_neighbours(system: System, vector: Any, n: int) -> Any:
 def conjugate_gradients(system: System, source: Any, tolerance: float, most: int) -> Any:
     """The potential, the iterations, and the residual's sum of absolute values.
 
-    Even unknowns are eliminated: theirs are exact given the odd ones. The residual that is returned
-    is computed from the potential, not the running one of the iteration.
+    Even unknowns are eliminated: theirs are exact given the odd ones. Each iteration looks only as
+    many generations far as something can be by then. The residual that is returned is computed
+    from the potential, not the running one of the iteration.
     """
-    total, even = system.inverse.size, system.even
-    inverse = system.inverse
-    u = np.zeros(total + 1)
-    residual, along, image = np.empty(total), np.zeros(total + 1), np.empty(total)
-    iterations = 0
+    total, even, ends = system.inverse.size, system.even, system.ends
+    inverse, diagonal = system.inverse, 1 / system.inverse
+    u, along = np.zeros(total + 1), np.zeros(total + 1)
+    residual, image = np.zeros(total), np.zeros(total)
+    iterations = reach = 0
     while True:
-        for n in range(even):
+        reach = min(reach + 2, len(ends) - 1)
+        for n in range(ends[reach, 0] if total else 0):
             u[n] = inverse[n] * (source[n] + _from_neighbours(system, u, n))
         left, rho = 0.0, 0.0
-        for n in range(even, total):
-            residual[n] = source[n] + _from_neighbours(system, u, n) - u[n] / inverse[n]
+        for n in range(even, ends[reach, 1] if total else 0):
+            residual[n] = source[n] + _from_neighbours(system, u, n) - u[n] * diagonal[n]
             along[n] = inverse[n] * residual[n]
             left += abs(residual[n])
             rho += residual[n] * along[n]
         if left <= tolerance or iterations >= most:
             return u, iterations, left
-        while left > tolerance / 2 and iterations < most:
+        while left > _SAFELY * tolerance and iterations < most:
             iterations += 1
-            for n in range(even):
+            reach = min(reach + 2, len(ends) - 1)
+            last_even, last = ends[reach]
+            for n in range(last_even):
                 along[n] = inverse[n] * _from_neighbours(system, along, n)
             product = 0.0
-            for n in range(even, total):
-                image[n] = along[n] / inverse[n] - _from_neighbours(system, along, n)
+            for n in range(even, last):
+                image[n] = along[n] * diagonal[n] - _from_neighbours(system, along, n)
                 product += along[n] * image[n]
             length = rho / product
             left, new = 0.0, 0.0
-            for n in range(even, total):
+            for n in range(even, last):
                 u[n] += length * along[n]
                 residual[n] -= length * image[n]
                 left += abs(residual[n])
                 new += residual[n] * residual[n] * inverse[n]
-            for n in range(even, total):
+            for n in range(even, last):
                 along[n] = inverse[n] * residual[n] + (new / rho) * along[n]
             rho = new
 
@@ -326,12 +360,15 @@ def conjugate_gradients(system: System, source: Any, tolerance: float, most: int
 @njit(nogil=True, cache=True)
 def source_of(kinds: Any, unknowns: Unknowns, parts: Parts, emitters: Any) -> Any:
     """What each unknown releases: the emitters' shares, each in the middle of its voxel."""
-    source = np.zeros(len(unknowns.voxels) * parts.odd.size)
+    ids, first = unknowns.ids, unknowns.first
+    source = np.zeros(len(first) * parts.odd.size)
     middle = parts.odd.size // 2
+    odd, rank = parts.odd[middle], parts.rank[middle]
     for e in range(len(emitters)):
         x, y, z = emitters[e, 0] + 1, emitters[e, 1] + 1, emitters[e, 2] + 1
         if kinds[z, y, x] == OPEN:
-            source[number_of(unknowns, parts, unknowns.ids[z, y, x], middle)] += 1 / len(emitters)
+            parity = (x + y + z) & 1
+            source[number_of(first, ids[z, y, x], parity, odd, rank)] += 1 / len(emitters)
     return source
 
 
@@ -352,16 +389,19 @@ def absorbed(
     m = 0
     for e in range(len(emitters)):
         kind = kinds[emitters[e, 2] + 1, emitters[e, 1] + 1, emitters[e, 0] + 1]
-        if kind == CLOSED:
+        if kind in (CLOSED, REFLECTS):
             trapped += 1 / len(emitters)
         elif kind == CELL:
             for a in range(3):
                 voxels[m, a], places[m, a] = emitters[e, a], emitters[e, a] + 0.5
             flux[m] = 1 / len(emitters)
             m += 1
-    next_voxel, mean = np.empty(3, dtype=np.int64), np.empty(3)
-    for n in range(len(unknowns.voxels)):
-        at = unknowns.voxels[n]
+    open_voxels, first = unknowns.voxels, unknowns.first
+    leaves, odd, rank, inside = parts.leaves, parts.odd, parts.rank, parts.place
+    next_voxel, mean, at = np.empty(3, np.int64), np.empty(3), np.empty(3, np.int64)
+    for n in range(len(open_voxels)):
+        at[:] = open_voxels[n]
+        parity = at.sum() & 1
         for d in range(6):
             axis, end = d // 2, d % 2
             for a in range(3):
@@ -372,19 +412,22 @@ def absorbed(
                 continue
             through = 0.0
             mean[:] = 0
-            for part in range(parts.odd.size):
-                if parts.leaves[part, d]:
+            for part in range(odd.size):
+                if leaves[part, d]:
                     # Far away, what the tolerance leaves open may be below 0.
-                    own = max(wall[axis] * u[number_of(unknowns, parts, n, part)], 0.0)
+                    me = number_of(first, n, parity, odd[part], rank[part])
+                    own = max(wall[axis] * u[me], 0.0)
                     through += own
                     for a in range(3):
-                        mean[a] += own * parts.place[part, a]
+                        mean[a] += own * inside[part, a]
             if kind == OUTSIDE:
                 out[axis, end] += through
-            elif through > 0:
+            else:
+                # Listed without any flux, too: it may be the voxel nearest to the mean place.
+                scale = 1 / through if through > 0 else 0.0
                 for a in range(3):
                     voxels[m, a] = next_voxel[a] - 1
-                    places[m, a] = at[a] - 1 + mean[a] / through
+                    places[m, a] = at[a] - 1 + mean[a] * scale
                 places[m, axis] = at[axis] - 1 + end
                 flux[m] = through
                 m += 1
@@ -422,6 +465,8 @@ def taken_up(labels: Labels, voxels: Any, places: Any, flux: Any, voxel_nm: Any)
     best, nearest = np.full(known, np.inf), np.zeros((known, 3), dtype=np.int64)
     for i in range(count):
         cell = owner[i]
+        if sums[cell, 3] == 0:
+            continue
         distance = 0.0
         for axis in range(3):
             apart = voxels[i, axis] + 0.5 - sums[cell, axis] / sums[cell, 3]
