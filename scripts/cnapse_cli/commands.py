@@ -6,10 +6,14 @@ import typer
 
 from cnapse_cli import (
     demo,
+    detect,
     evaluate,
+    explain,
+    groundtruth,
     ingest,
     init,
     merge,
+    model,
     phantom,
     picture,
     plain,
@@ -27,6 +31,7 @@ def register(app: typer.Typer) -> None:
         demo.demo,
         ingest.ingest,
         init.init,
+        detect.detect,
         run.run,
         run.status,
         run.worker,
@@ -36,8 +41,11 @@ def register(app: typer.Typer) -> None:
         view.view,
         view.link,
         picture.picture,
+        explain.explain,
+        groundtruth.groundtruth,
         train.train,
         phantom.phantom,
     ):
         app.command()(command)
     app.add_typer(evaluate.app, name="evaluate")
+    app.add_typer(model.app, name="model")

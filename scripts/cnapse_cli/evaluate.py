@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from cnapse.config import Config, load_config
 from cnapse.errors import ConfigError, LayerNotFoundError
+from cnapse_cli.evaluate_detection import detection, search
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +42,7 @@ app = typer.Typer(
     cls=_RunByDefault,
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Compare with what is true: a run, or tables of partners.\n\n"
+    help="Compare with what is true: a run, densities, or tables of partners.\n\n"
     "`cnapse evaluate cnapse.toml --truth DIR` is short for `cnapse evaluate run cnapse.toml "
     "--truth DIR`.",
 )
@@ -93,6 +94,10 @@ def evaluate(
     )
     print(result.to_text())
     _write_json(as_json, result.to_dict())
+
+
+app.command("detection")(detection)
+app.command("search")(search)
 
 
 @app.command("partners")

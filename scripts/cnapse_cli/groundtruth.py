@@ -1,0 +1,235 @@
+"""`cnapse groundtruth`: drawings of one or several annotators as patches to train on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import typer
+
+from cnapse.errors import BoundsError, ConfigError, LayerExistsError, storage_error
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from cnapse.analysis.annotators import Merge
+    from cnapse.analysis.detection_inputs import Volume
+    from cnapse.analysis.groundtruth import Annotated as AnnotatedBox
+    from cnapse.analysis.groundtruth import Tiling
+    from cnapse.geometry import Box
+
+    Drawings = Mapping[str, npt.NDArray[np.uint64]]
+
+__all__ = ["groundtruth"]
+
+
+class MergeName(StrEnum):
+    """How several drawings become one."""
+
+    UNION = "union"
+    INTERSECTION = "intersection"
+    MAJORITY = "majority"
+
+
+def groundtruth(
+    image: Annotated[
+        str,
+        typer.Argument(
+            help="EM: TIFF, HDF5 (file.h5:/dataset), Zarr, PNG sections or a precomputed layer.",
+            show_default=False,
+        ),
+    ],
+    drawings: Annotated[
+        list[str],
+        typer.Argument(
+            help="What each annotator drew: labels or a mask, likewise.",
+            metavar="DRAWING...",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Patches to write: an HDF5 file (.h5) or a folder of TIFF; without it only the "
+            "agreement is told.",
+        ),
+    ] = None,
+    merge: Annotated[
+        MergeName, typer.Option(help="Which voxels count as drawn: by any, by all, by most.")
+    ] = MergeName.UNION,
+    box: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Box to take, start and stop in voxels: X,Y,Z,X,Y,Z; may be given several times "
+            "(default: what all volumes share)."
+        ),
+    ] = None,
+    sections: Annotated[
+        str | None, typer.Option(help="Sections to take, by z, as in 3,7,10-14 (default: all).")
+    ] = None,
+    patch: Annotated[int, typer.Option(help="Side of a patch in pixels.", min=1)] = 320,
+    overlap: Annotated[
+        int, typer.Option(help="Overlap of neighbouring patches in pixels.", min=0)
+    ] = 32,
+    depth: Annotated[
+        int | None,
+        typer.Option(help="Sections of a patch (default: all that follow one another).", min=1),
+    ] = None,
+    ignore: Annotated[
+        str | None, typer.Option(help="Volume of what is not to count: all but 0.")
+    ] = None,
+    ignore_disputed: Annotated[
+        bool,
+        typer.Option("--ignore-disputed", help="Voxels on which annotators differ do not count."),
+    ] = False,
+    skip_empty: Annotated[
+        bool, typer.Option("--skip-empty", help="Leave out patches in which nothing is drawn.")
+    ] = False,
+    resolution: Annotated[
+        tuple[float, float, float] | None,
+        typer.Option(help="Voxel size X Y Z in nm, where the files do not tell."),
+    ] = None,
+    min_iou: Annotated[
+        float, typer.Option(help="Least overlap (IoU) of objects that agree.", min=0, max=1)
+    ] = 0.1,
+    seed: Annotated[int, typer.Option(help="Seed of the 95 % intervals.", min=0)] = 0,
+    as_json: Annotated[
+        Path | None, typer.Option("--json", help="Also write the agreement to this file.")
+    ] = None,
+) -> None:
+    """Merge annotators' drawings, tell how well they agree, and cut patches to train on.
+
+    Beside the patches go their coordinates (.csv) and the lines for `cnapse train` (.toml).
+    """
+    from cnapse.analysis.annotators import agreement, agreement_report
+    from cnapse.analysis.detection_inputs import open_volume
+    from cnapse.analysis.groundtruth import Tiling, annotated, in_sections, parse_sections
+
+    em = open_volume(image, resolution)
+    voxel = em.bounds.resolution
+    volumes = {_name(path, drawings): open_volume(path, voxel) for path in drawings}
+    hidden = None if ignore is None else open_volume(ignore, voxel)
+    chosen = None if sections is None else parse_sections(sections)
+    boxes = _boxes(box, [em, *volumes.values()])
+    by_annotator = [_objects(volumes, one) for one in boxes]
+    if len(volumes) > 1:
+        shown = [
+            {name: in_sections(a, one, chosen) for name, a in found.items()}
+            for one, found in zip(boxes, by_annotator, strict=True)
+        ]
+        agreed = agreement(shown, min_iou=min_iou, seed=seed)
+        print(agreement_report(agreed, min_iou))
+        _write_json(as_json, [one.to_dict() for one in agreed])
+    elif output is None:
+        raise ConfigError("one annotator has nobody to agree with: give --output, or a second one")
+    if output is None:
+        return
+    how: dict[str, Merge] = {"union": "union", "intersection": "intersection"}
+    whole = [
+        annotated(
+            one, em.read(one), list(found.values()), how.get(merge.value, "majority"),
+            ignore=None if hidden is None else hidden.read(one) != 0,
+            ignore_disputed=ignore_disputed,
+        )
+        for one, found in zip(boxes, by_annotator, strict=True)
+    ]  # fmt: skip
+    _write(output, whole, Tiling(patch, overlap, depth), chosen, skip_empty=skip_empty)
+
+
+def _write(
+    output: Path,
+    whole: Sequence[AnnotatedBox],
+    tiling: Tiling,
+    sections: Sequence[int] | None,
+    *,
+    skip_empty: bool,
+) -> None:
+    """Cut and write patches, their coordinates and the lines for training."""
+    from cnapse.analysis.groundtruth import patch_boxes
+    from cnapse.analysis.groundtruth_files import coordinates, open_patches, training_lines
+
+    patches = [
+        one.part(box)
+        for one in whole
+        for box in patch_boxes(one.box, tiling, sections)
+        if not skip_empty or one.part(box).label.any()
+    ]
+    if not patches:
+        raise BoundsError(
+            "no patch is left: the boxes have none of the sections, or nothing is drawn in them"
+        )
+    table, lines = output.with_suffix(".csv"), output.with_suffix(".toml")
+    for path in (table, lines):
+        if path.exists():
+            raise LayerExistsError(f"{path} is there already: give another name, or move it away")
+    writer = open_patches(output)
+    written = [writer.write(number, one) for number, one in enumerate(patches)]
+    try:
+        coordinates(list(zip(written, patches, strict=True))).to_csv(table, index=False)
+        lines.write_text(training_lines(written), encoding="utf-8")
+    except OSError as error:
+        raise storage_error(error, output) from error
+    drawn = sum(bool(one.label.any()) for one in patches)
+    print(
+        f"{len(patches)} patches written to {output}, {drawn} of them with densities; "
+        f"coordinates in {table}, lines for `cnapse train` in {lines}"
+    )
+
+
+def _boxes(given: Sequence[str] | None, volumes: Sequence[Volume]) -> list[Box]:
+    """The boxes to take, at the image's resolution."""
+    from cnapse.analysis.detection_inputs import common_box
+    from cnapse.analysis.groundtruth import parse_box
+
+    shared = volumes[0].bounds
+    for volume in volumes[1:]:
+        shared = shared.intersection(common_box(volumes[0], volume))
+    if shared.empty:
+        raise BoundsError(
+            f"{', '.join(v.name for v in volumes)} share no voxel: check their offsets"
+        )
+    if not given:
+        return [shared]
+    boxes = [parse_box(text, shared.resolution) for text in given]
+    for box in boxes:
+        if not shared.contains(box):
+            raise BoundsError(
+                f"--box {box} reaches out of what the volumes share, {shared}: make it smaller"
+            )
+    return boxes
+
+
+def _objects(volumes: Mapping[str, Volume], box: Box) -> Drawings:
+    """The objects of each annotator in a box: ids as drawn, or components of a mask."""
+    from cnapse.analysis.detection_inputs import kind_of
+    from cnapse.synapses.components import label_box
+
+    found = {}
+    for name, volume in volumes.items():
+        values = volume.read(box)
+        labels = kind_of(volume, None, truth=True) == "labels"
+        found[name] = (values if labels else label_box(values != 0)[0]).astype(np.uint64)
+    return found
+
+
+def _name(path: str, every: Sequence[str]) -> str:
+    """What an annotator is called: the file's name, or the whole path where names repeat."""
+    short = Path(path.rstrip("/")).name
+    names = [Path(other.rstrip("/")).name for other in every]
+    return short if names.count(short) == 1 else path
+
+
+def _write_json(path: Path | None, values: Sequence[Mapping[str, object]]) -> None:
+    if path is None:
+        return
+    try:
+        text = json.dumps({"agreement": list(values)}, indent=1, allow_nan=False)
+        path.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise storage_error(error, path) from error
