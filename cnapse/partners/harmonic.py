@@ -31,7 +31,6 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -42,16 +41,14 @@ from cnapse.partners.arrivals import Arrivals
 from cnapse.partners.labels import Labels, Tissue, labels_of
 from cnapse.partners.laplace import (
     Parts,
-    Unknowns,
-    absorbed,
     conjugate_gradients,
+    diffused,
     flooded,
     kinds_of,
     numbered,
     parts_of,
     source_of,
     system_of,
-    taken_up,
 )
 
 __all__ = ["EXTRAPOLATION", "FRONTIER", "Laplace", "potential", "solve", "splits"]
@@ -137,8 +134,7 @@ def solve(tissue: Tissue, emitters: npt.NDArray[np.int32], how: Laplace | None =
     reach_nm = _FIRST_REACH_NM
     while True:
         low, high = _part(emitters, shape, reach_nm, tissue.resolution)
-        problem = _problem(tissue, emitters, low, high)
-        arrivals, out = _arrivals(problem, _solved(problem, how), how)
+        arrivals, out = _diffused(_cut(tissue, low, high), emitters - np.array(low, np.int32), how)
         within = np.array([[a > 0, b < n] for a, b, n in zip(low, high, shape, strict=True)])
         if out[within].sum() <= FRONTIER:
             return replace(arrivals, voxels=arrivals.voxels + np.asarray(low))
@@ -157,37 +153,19 @@ def potential(
         there); 0 where there is none.
     """
     how = how or Laplace()
-    problem = _problem(tissue, emitters, (0, 0, 0), triple(tissue.cells.shape))
-    u = _solved(problem, how)
-    unknowns, parts = problem.unknowns, problem.parts
+    labels, parts = _labels(tissue), _parts(tissue.resolution)
+    kinds = kinds_of(labels)
+    count, _ = flooded(kinds, emitters)
+    unknowns = numbered(kinds, count, emitters, parts)
+    system = system_of(kinds, unknowns, parts, *_conductance(tissue.resolution, how))
+    source = source_of(kinds, unknowns, parts, emitters)
+    u, *met = conjugate_gradients(system, source, how.tolerance, how.max_iterations)
+    _check(how, *met)
     mean = np.zeros(tissue.cells.shape, order="F")
     x, y, z = unknowns.voxels.T - 1
     colours = (unknowns.voxels.sum(axis=1)[:, None] + parts.odd) & 1
     mean[x, y, z] = u[np.take_along_axis(unknowns.first, colours, axis=1) + parts.rank].mean(axis=1)
     return mean
-
-
-class _Problem(NamedTuple):
-    """A part of a cutout, ready to be solved."""
-
-    labels: Labels
-    resolution: Resolution
-    emitters: npt.NDArray[np.int32]
-    kinds: npt.NDArray[np.uint8]
-    faces: int
-    unknowns: Unknowns
-    split: Triple
-    parts: Parts
-
-    @property
-    def part_nm(self) -> npt.NDArray[np.float64]:
-        """Size of a voxel's part."""
-        return np.asarray(self.resolution) / self.split
-
-    def wall(self, how: Laplace) -> npt.NDArray[np.float64]:
-        """Conductance through an absorbing face, per axis."""
-        h = self.part_nm
-        return 1 / (h * (h / 2 + EXTRAPOLATION * how.step_nm))
 
 
 def _part(
@@ -201,59 +179,44 @@ def _part(
     return low, high
 
 
-def _problem(
-    tissue: Tissue, emitters: npt.NDArray[np.int32], low: Triple, high: Triple
-) -> _Problem:
-    """Flood the free voxels of a part of the cutout, and number the unknowns."""
+def _cut(tissue: Tissue, low: Triple, high: Triple) -> Tissue:
+    """A part of a cutout."""
     part = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
     start = triple([a - b for a, b in zip(tissue.density_start, low, strict=True)])
-    labels = labels_of(
-        tissue.cells[part], tissue.density, start, tissue.pre_id, paints=tissue.paints
+    return replace(tissue, cells=tissue.cells[part], density_start=start)
+
+
+def _labels(tissue: Tissue) -> Labels:
+    return labels_of(
+        tissue.cells, tissue.density, tissue.density_start, tissue.pre_id, paints=tissue.paints
     )
-    moved = emitters - np.asarray(low, dtype=np.int32)
-    kinds = kinds_of(labels)
-    count, faces = flooded(kinds, moved)
-    split = splits(tissue.resolution)
-    parts = _cached_parts(split)
-    unknowns = numbered(kinds, count, moved, parts)
-    return _Problem(labels, tissue.resolution, moved, kinds, faces, unknowns, split, parts)
 
 
-_cached_parts = functools.lru_cache(maxsize=16)(parts_of)
+@functools.lru_cache(maxsize=16)
+def _parts(resolution: Resolution) -> Parts:
+    return parts_of(splits(resolution))
 
 
-def _solved(problem: _Problem, how: Laplace) -> npt.NDArray[np.float64]:
-    """The potential of every unknown."""
-    kinds, unknowns, parts = problem.kinds, problem.unknowns, problem.parts
-    system = system_of(kinds, unknowns, parts, problem.part_nm**-2, problem.wall(how))
-    source = source_of(kinds, unknowns, parts, problem.emitters)
-    u, iterations, residual = conjugate_gradients(system, source, how.tolerance, how.max_iterations)
-    if residual > how.tolerance:
-        raise ConvergenceError(
-            f"diffusion from {len(problem.emitters)} emitters: {residual:.2g} of the transmitter "
-            f"is not placed after {iterations} iterations, more than the tolerance of "
-            f"{how.tolerance:g}: raise max_iterations"
-        )
-    potential: npt.NDArray[np.float64] = u
-    return potential
+@functools.lru_cache(maxsize=16)
+def _conductance(resolution: Resolution, how: Laplace) -> npt.NDArray[np.float64]:
+    """Between two parts, and through a wall: shape (2, 3), per axis."""
+    h = np.asarray(resolution) / splits(resolution)
+    return np.stack([1 / h**2, 1 / (h * (h / 2 + EXTRAPOLATION * how.step_nm))])
 
 
-def _arrivals(
-    problem: _Problem, u: npt.NDArray[np.float64], how: Laplace
+def _diffused(
+    tissue: Tissue, emitters: npt.NDArray[np.int32], how: Laplace
 ) -> tuple[Arrivals, npt.NDArray[np.float64]]:
-    """Cells, shares and places; and what leaves through each face of the part [axis, end]."""
-    voxels, flux, places, out, trapped = absorbed(
-        problem.kinds,
-        problem.unknowns,
-        problem.parts,
-        u,
-        problem.wall(how),
-        problem.faces,
-        problem.emitters,
+    """Cells, shares and places; and what leaves through each face of the cutout [axis, end]."""
+    ids, share, nearest, out, trapped, iterations, residual = diffused(
+        _labels(tissue),
+        emitters,
+        _parts(tissue.resolution),
+        _conductance(tissue.resolution, how),
+        (how.tolerance, how.max_iterations),
+        np.asarray(tissue.resolution),
     )
-    ids, share, nearest = taken_up(
-        problem.labels, voxels, places, flux, np.asarray(problem.resolution)
-    )
+    _check(how, iterations, residual)
     order = np.argsort(ids)
     order = order[share[order] > 0]
     lost = trapped + float(out.sum())
@@ -267,3 +230,11 @@ def _arrivals(
         trapped=trapped / placed,
     )
     return found, out
+
+
+def _check(how: Laplace, iterations: int, residual: float) -> None:
+    if residual > how.tolerance:
+        raise ConvergenceError(
+            f"diffusion: {residual:.2g} of the transmitter is not placed after {iterations} "
+            f"iterations, more than the tolerance of {how.tolerance:g}: raise max_iterations"
+        )

@@ -30,6 +30,7 @@ __all__ = [
     "Unknowns",
     "absorbed",
     "conjugate_gradients",
+    "diffused",
     "flooded",
     "kinds_of",
     "number_of",
@@ -267,33 +268,36 @@ def system_of(kinds: Any, unknowns: Unknowns, parts: Parts, free: Any, wall: Any
     count, split = len(voxels), odd.size
     total = count * split
     neighbours = np.empty((6, total), dtype=np.uint32)
-    inverse = np.empty(total)
     row, plane = kinds.shape[2], kinds.shape[1] * kinds.shape[2]
     offsets = np.array([-1, 1, -row, row, -plane, plane])
+    inverse = np.empty(total)
     flat = kinds.ravel()
+    mine, diagonal = np.empty(split, dtype=np.int64), np.empty(split)
     for n in range(count):
         x, y, z = voxels[n, 0], voxels[n, 1], voxels[n, 2]
         here = x + row * y + plane * z
         parity = (x + y + z) & 1
         for part in range(split):
-            me = number_of(first, n, parity, odd[part], rank[part])
-            diagonal = 0.0
-            for d in range(6):
-                other = n
-                neighbours[d, me] = total
-                if leaves[part, d]:
-                    there = here + offsets[d]
-                    kind = flat[there]
-                    if kind != OPEN:
-                        if kind >= CELL:
-                            diagonal += wall[d // 2]
-                        continue
-                    other = ids[there]
+            mine[part] = number_of(first, n, parity, odd[part], rank[part])
+            diagonal[part] = 0.0
+        for d in range(6):
+            there = here + offsets[d]
+            kind = flat[there]
+            across = ids[there] if kind == OPEN else -1
+            through = free[d // 2] if kind == OPEN else wall[d // 2] if kind >= CELL else 0.0
+            for part in range(split):
                 to = towards[part, d]
-                # The other colour, whichever voxel it is in.
-                neighbours[d, me] = first[other, 1 - (parity ^ odd[part])] + rank[to]
-                diagonal += free[d // 2]
-            inverse[me] = 1 / diagonal
+                other = total
+                if not leaves[part, d]:
+                    diagonal[part] += free[d // 2]
+                    other = mine[to]
+                else:
+                    diagonal[part] += through
+                    if across >= 0:
+                        other = number_of(first, across, 1 - parity, odd[to], rank[to])
+                neighbours[d, mine[part]] = other
+        for part in range(split):
+            inverse[mine[part]] = 1 / diagonal[part]
     conductance = (free[0], free[1], free[2])
     return System(neighbours, inverse, conductance, unknowns.even, unknowns.ends)
 
@@ -398,18 +402,19 @@ def absorbed(
             m += 1
     open_voxels, first = unknowns.voxels, unknowns.first
     leaves, odd, rank, inside = parts.leaves, parts.odd, parts.rank, parts.place
-    next_voxel, mean, at = np.empty(3, np.int64), np.empty(3), np.empty(3, np.int64)
+    flat, row, plane = kinds.ravel(), kinds.shape[2], kinds.shape[1] * kinds.shape[2]
+    offsets = (-1, 1, -row, row, -plane, plane)
+    mean, at = np.empty(3), np.empty(3, np.int64)
     for n in range(len(open_voxels)):
-        at[:] = open_voxels[n]
-        parity = at.sum() & 1
+        for a in range(3):
+            at[a] = open_voxels[n, a]
+        here = at[0] + row * at[1] + plane * at[2]
+        parity = (at[0] + at[1] + at[2]) & 1
         for d in range(6):
-            axis, end = d // 2, d % 2
-            for a in range(3):
-                next_voxel[a] = at[a]
-            next_voxel[axis] += 2 * end - 1
-            kind = kinds[next_voxel[2], next_voxel[1], next_voxel[0]]
+            kind = flat[here + offsets[d]]
             if kind < CELL:
                 continue
+            axis, end = d // 2, d % 2
             through = 0.0
             mean[:] = 0
             for part in range(odd.size):
@@ -426,8 +431,9 @@ def absorbed(
                 # Listed without any flux, too: it may be the voxel nearest to the mean place.
                 scale = 1 / through if through > 0 else 0.0
                 for a in range(3):
-                    voxels[m, a] = next_voxel[a] - 1
+                    voxels[m, a] = at[a] - 1
                     places[m, a] = at[a] - 1 + mean[a] * scale
+                voxels[m, axis] += 2 * end - 1
                 places[m, axis] = at[axis] - 1 + end
                 flux[m] = through
                 m += 1
@@ -484,3 +490,31 @@ def _before(a: Any, b: Any) -> bool:
         if a[axis] != b[axis]:
             return bool(a[axis] < b[axis])
     return False
+
+
+@njit(nogil=True, cache=True)
+def diffused(
+    labels: Labels,
+    emitters: Any,
+    parts: Parts,
+    conductance: Any,
+    limits: tuple[float, int],
+    voxel_nm: Any,
+) -> Any:
+    """All of it in one call: what passes between Python and a kernel takes longer than some of it.
+
+    `conductance` [2, 3] is that between two parts and through a wall, `limits` the tolerance and
+    the most iterations. Returns cells, shares and voxels as `taken_up` does; what leaves through
+    each face of the cutout [axis, end]; what is trapped; the iterations and the residual.
+    """
+    kinds = kinds_of(labels)
+    count, faces = flooded(kinds, emitters)
+    unknowns = numbered(kinds, count, emitters, parts)
+    system = system_of(kinds, unknowns, parts, conductance[0], conductance[1])
+    source = source_of(kinds, unknowns, parts, emitters)
+    u, iterations, residual = conjugate_gradients(system, source, limits[0], limits[1])
+    voxels, flux, places, out, trapped = absorbed(
+        kinds, unknowns, parts, u, conductance[1], faces, emitters
+    )
+    ids, share, nearest = taken_up(labels, voxels, places, flux, voxel_nm)
+    return ids, share, nearest, out, trapped, iterations, residual
