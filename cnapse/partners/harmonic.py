@@ -84,7 +84,7 @@ class Laplace:
     """
 
     step_nm: float = 4.0
-    tolerance: float = 1e-4
+    tolerance: float = 5e-4
     max_iterations: int = 10_000
 
     def __post_init__(self) -> None:

@@ -99,7 +99,7 @@ class AssignParameters:
     directions: int = 10_000
     max_steps: int = 10_000
     standard_error: float | None = None
-    tolerance: float = 1e-4
+    tolerance: float = 5e-4
     min_share: float = 0.01
     only: frozenset[int] | None = None
     lost_limit: float = 0.5
