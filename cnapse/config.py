@@ -93,6 +93,12 @@ class DetectSection(Section):
     precision: Literal["float32", "bfloat16"] = "float32"
     device: str = "cpu"
     batch: Positive = 1
+    augment: Literal["none", "flips", "all"] = "none"
+    """Mean over the image flipped in x and y, and turned by quarters: 4 and 8 times the work."""
+    compile: bool = False
+    """Whether to try `torch.compile`; the records of the tasks say which path was taken."""
+    tile: tuple[Positive, Positive] | None = None
+    """Pixels predicted at a time instead of the model's, if its statistics are frozen."""
 
 
 class LabelSection(Section):

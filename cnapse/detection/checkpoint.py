@@ -7,7 +7,6 @@ may be stored as float16; they are computed with in float32.
 from __future__ import annotations
 
 import hashlib
-import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -17,40 +16,43 @@ from typing import Any, Literal, Self
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import cnapse
-from cnapse.detection.network import (
-    PUBLISHED_WIDTHS,
-    FrozenUNet,
-    ReceptiveField,
-    UNet,
+from cnapse.detection.devices import checked_device
+from cnapse.detection.network import FrozenUNet, RunningUNet, UNet
+from cnapse.detection.normalization import ImageNormalization, fold, freeze
+from cnapse.detection.receptive import ReceptiveField, check_halo
+from cnapse.detection.registry import (
     build_network,
-    check_halo,
-    receptive_field,
+    canonical_name,
+    complete_options,
+    is_own,
+    network_field,
+    network_state,
 )
-from cnapse.detection.normalization import ImageNormalization, freeze
+from cnapse.detection.weights import DAMAGED, check_weights, read_weights, unet_widths
 from cnapse.errors import CheckpointError, ConfigError
 from cnapse.geometry import Box, Resolution
 from cnapse.store import Store, canonical_json
 
-__all__ = ["ModelBundle", "load_bundle", "load_checkpoint", "save_bundle", "shipped_bundles"]
+__all__ = [
+    "DAMAGED",
+    "ModelBundle",
+    "load_bundle",
+    "load_checkpoint",
+    "save_bundle",
+    "shipped_bundles",
+]
 
 _FORMAT = 1
 _MODEL = "model.json"
 _WEIGHTS = "weights.safetensors"
-_ARCHITECTURE_OF = {"frozen": "unet2d-frozen", "tile": "unet2d"}
-# What torch raises for bytes that are no checkpoint, or one with more than tensors in it.
-DAMAGED = (
-    pickle.UnpicklingError,
-    RuntimeError,
-    EOFError,
-    ValueError,
-    LookupError,
-    AttributeError,
-    TypeError,
-)
-_PREFIXES = ("module.", "model.")
+_ONE_CLASS = ("synapse",)
+# The first networks keep the names and keys under which their bundles were written.
+_FIRST_NAMES = {"tile": "unet2d", "frozen": "unet2d-frozen"}
+# Statistics of a tile reach over all of it: nothing to measure, and no halo covers it.
+_UNBOUNDED = ReceptiveField(first=0, last=0, before=0, after=0, stride=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,16 +62,24 @@ class ModelBundle:
     Parameters
     ----------
     weights : dict of Tensor
-        By the names of the architecture's parameters; floats of any size.
+        By the names of the network's parameters and buffers; floats of any size.
     resolution : (x, y, z)
         Voxel size in nm that the model was trained at.
+    architecture : str
+        Name of the network: see `cnapse.detection.registry`.
+    options : dict
+        Of the network.
     statistics : {"frozen", "tile"}
-        Statistics of the norms: frozen and folded, or taken from each tile as published.
-    widths : tuple of int
-        Channels per level.
+        Statistics of the norms: frozen (and folded), or taken from each tile as published. A
+        "unet" has frozen ones; "detectem" and a network of one's own may have either.
+    sections : int
+        Neighbouring sections that the network is shown, as channels; an odd number. It predicts
+        the middle one.
+    classes : tuple of str
+        What the outputs are, each by itself between 0 and 1.
     normalization : ImageNormalization
     tile : (x, y)
-        Pixels that are predicted at a time, multiples of 16.
+        Pixels that are predicted at a time, multiples of the network's stride.
     halo : int
         Pixels around a tile that are read but not predicted.
     provenance : dict
@@ -85,37 +95,40 @@ class ModelBundle:
 
     weights: Mapping[str, Tensor] = field(repr=False)
     resolution: Resolution
+    architecture: str = "detectem"
+    options: Mapping[str, Any] = field(default_factory=dict)
     statistics: Literal["frozen", "tile"] = "frozen"
-    widths: tuple[int, ...] = PUBLISHED_WIDTHS
+    sections: int = 1
+    classes: tuple[str, ...] = _ONE_CLASS
     normalization: ImageNormalization = field(default_factory=ImageNormalization)
     tile: tuple[int, int] = (512, 512)
     halo: int = 160
     provenance: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        if self.statistics not in _ARCHITECTURE_OF:
-            raise ConfigError(f'statistics must be "frozen" or "tile", not {self.statistics!r}')
         # 8 and 8.0 are one in the digest; a box refuses what is no voxel size.
         resolution = Box((0, 0, 0), (1, 1, 1), self.resolution).resolution
         object.__setattr__(self, "resolution", resolution)
+        name = canonical_name(self.architecture).removesuffix("-frozen")
+        object.__setattr__(self, "architecture", name)
+        object.__setattr__(self, "options", complete_options(name, self.options))
+        object.__setattr__(self, "classes", tuple(self.classes))
+        self._check_choices()
         reach = self.receptive_field
         if self.statistics == "tile":
             # Statistics of a tile reach over all of it; no halo makes the answer local.
             reach = replace(reach, before=0, after=0)
         check_halo(self.halo, self.tile, reach)
-        with torch.device("meta"):
-            expected = build_network(self.architecture, self.widths).state_dict()
-        _check_weights(self.weights, expected, "the bundle")
-
-    @property
-    def architecture(self) -> str:
-        """Name of the network in `cnapse.detection.network.ARCHITECTURES`."""
-        return _ARCHITECTURE_OF[self.statistics]
+        expected = network_state(*self._network)
+        object.__setattr__(self, "weights", _with_numbers(self.weights, expected))
+        check_weights(self.weights, expected, "the bundle")
 
     @property
     def receptive_field(self) -> ReceptiveField:
-        """What an output pixel sees, measured."""
-        return receptive_field(len(self.widths))
+        """What an output pixel sees, measured; statistics of the tile are left aside."""
+        if self.statistics == "tile" and is_own(self.architecture):
+            return _UNBOUNDED
+        return network_field(*self._network)
 
     @cached_property
     def digest(self) -> str:
@@ -125,24 +138,45 @@ class ModelBundle:
         return found.hexdigest()
 
     @classmethod
-    def of(cls, network: UNet | FrozenUNet, *, resolution: Resolution, **others: Any) -> Self:
-        """The bundle of a network; `others` are fields of the bundle."""
-        return cls(
-            weights={k: v.detach().clone() for k, v in network.state_dict().items()},
-            resolution=resolution,
-            statistics="frozen" if isinstance(network, FrozenUNet) else "tile",
-            widths=network.widths,
-            **others,
-        )
+    def of(cls, network: nn.Module, *, resolution: Resolution, **others: Any) -> Self:
+        """The bundle of a network; `others` are fields of the bundle.
 
-    def network(self) -> UNet | FrozenUNet:
-        """A fresh network with these weights, in float32, to run."""
-        network = build_network(self.architecture, self.widths)
-        network.load_state_dict({k: v.float() for k, v in self.weights.items()}, strict=True)
+        Architecture, options, statistics and number of sections follow from the network, but not
+        those of a network of one's own.
+        """
+        if isinstance(network, UNet | FrozenUNet | RunningUNet):
+            others = {
+                "architecture": "unet" if isinstance(network, RunningUNet) else "detectem",
+                "options": {"widths": network.widths},
+                "statistics": "tile" if isinstance(network, UNet) else "frozen",
+                "sections": network.channels_in,
+                **others,
+            }
+        weights = {k: v.detach().cpu().clone() for k, v in network.state_dict().items()}
+        return cls(weights=weights, resolution=resolution, **others)
+
+    def network(self) -> nn.Module:
+        """A fresh network with these weights, in float32, to run: norms are folded if they can be.
+
+        It takes (n, sections, y, x) and gives logits (n, classes, y, x).
+        """
+        network = build_network(*self._network)
+        network.load_state_dict({k: _computed(v) for k, v in self.weights.items()}, strict=True)
+        if isinstance(network, RunningUNet):
+            network = fold(network, network.statistics())
         return network.eval().requires_grad_(False)
 
-    def frozen(self, sections: Sequence[npt.NDArray[np.uint8]], margin: int = 0) -> Self:
+    @property
+    def parameters(self) -> int:
+        """Number of weights that were learned."""
+        return sum(value.numel() for name, value in self.weights.items() if self._is_learned(name))
+
+    def frozen(
+        self, sections: Sequence[npt.NDArray[np.uint8]], margin: int = 0, device: str = "cpu"
+    ) -> Self:
         """The bundle with its statistics frozen on sample sections: see `normalization.freeze`.
+
+        They are pooled on the device, as torch names it.
 
         Raises
         ------
@@ -152,20 +186,25 @@ class ModelBundle:
         network = self.network()
         if not isinstance(network, UNet):
             raise ConfigError("the statistics of this model are frozen already")
-        weights = freeze(network, sections, self.normalization, margin).state_dict()
+        frozen = freeze(network.to(checked_device(device)), sections, self.normalization, margin)
+        weights = {name: value.cpu() for name, value in frozen.state_dict().items()}
         halo = max(self.halo, self.receptive_field.least_halo)
         return replace(self, weights=weights, statistics="frozen", halo=halo)
 
     def half(self) -> Self:
-        """The bundle with weights in float16, half the size on disk."""
-        return replace(self, weights={k: v.half() for k, v in self.weights.items()})
+        """The bundle with weights in float16, half the size on disk.
+
+        Running statistics stay as they are: float16 does not hold large and small variances.
+        """
+        learned = {k: v.half() for k, v in self.weights.items() if self._is_learned(k)}
+        return replace(self, weights={**self.weights, **learned})
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the weights, for JSON."""
-        return {
+        described: dict[str, Any] = {
             "format": _FORMAT,
             "architecture": self.architecture,
-            "widths": list(self.widths),
+            "options": dict(self.options),
             "statistics": self.statistics,
             "normalization": self.normalization.to_dict(),
             "resolution": list(self.resolution),
@@ -174,9 +213,45 @@ class ModelBundle:
             "receptive_field": asdict(self.receptive_field),
             "provenance": dict(self.provenance),
         }
+        if self.architecture == "detectem":
+            described["architecture"] = _FIRST_NAMES[self.statistics]
+            described["widths"] = described.pop("options")["widths"]
+        if self.sections != 1:
+            described["sections"] = self.sections
+        if self.classes != _ONE_CLASS:
+            described["classes"] = list(self.classes)
+        return described
+
+    @property
+    def _network(self) -> tuple[str, Mapping[str, Any], int, int]:
+        """What `registry.build_network` takes."""
+        folded = self.architecture == "detectem" and self.statistics == "frozen"
+        name = f"{self.architecture}-frozen" if folded else self.architecture
+        return name, self.options, self.sections, len(self.classes)
+
+    @cached_property
+    def _buffers(self) -> set[str]:
+        return {name for name, _ in build_network(*self._network).named_buffers()}
+
+    def _is_learned(self, name: str) -> bool:
+        return name not in self._buffers
+
+    def _check_choices(self) -> None:
+        if self.statistics not in _FIRST_NAMES:
+            raise ConfigError(f'statistics must be "frozen" or "tile", not {self.statistics!r}')
+        if self.architecture == "unet" and self.statistics == "tile":
+            raise ConfigError('architecture "unet" has running statistics: statistics is "frozen"')
+        if self.sections < 1 or self.sections % 2 == 0:
+            raise ConfigError(
+                f"sections = {self.sections}: give an odd number, as the middle one is predicted"
+            )
+        names = self.classes
+        if not names or "" in names or len(set(names)) < len(names):
+            raise ConfigError(f"classes = {list(names)}: give each output a name of its own")
 
     def _arrays(self) -> dict[str, npt.NDArray[Any]]:
-        return {name: self.weights[name].cpu().numpy() for name in sorted(self.weights)}
+        # The file format keeps no single number: it becomes an array of one.
+        return {k: np.atleast_1d(self.weights[k].cpu().numpy()) for k in sorted(self.weights)}
 
     def _weights_hash(self) -> str:
         found = hashlib.sha256()
@@ -240,57 +315,27 @@ def load_checkpoint(path: str | Path) -> UNet:
     CheckpointError
         If the file cannot be read, or its keys and shapes are not just those of the network.
     """
-    path = Path(path)
-    weights = {_plain(name): value for name, value in _read_state(path).items()}
-    network = UNet(_widths_of(weights))
-    _check_weights(weights, network.state_dict(), str(path))
+    weights = read_weights(path, network_state("detectem").keys())
+    network = UNet(unet_widths(weights))
+    check_weights(weights, network.state_dict(), str(path))
     network.load_state_dict({k: v.float() for k, v in weights.items()}, strict=True)
     return network.eval()
 
 
-def _read_state(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such checkpoint file")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except DAMAGED as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path} is not a checkpoint of weights alone: {reason}") from error
-    for wrapped in ("state_dict", "model_state_dict"):
-        if isinstance(state, dict) and isinstance(state.get(wrapped), dict):
-            state = state[wrapped]
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise CheckpointError(f"{path} holds no state dict of tensors")
-    return state
-
-
-def _plain(name: str) -> str:
-    for prefix in _PREFIXES * 2:
-        name = name.removeprefix(prefix)
-    return name
-
-
-def _widths_of(weights: Mapping[str, Tensor]) -> tuple[int, ...]:
-    names = ["conv_in.conv1.bias", *(f"dconv{level}.conv1.bias" for level in range(1, 5))]
-    if not all(name in weights for name in names):
-        return PUBLISHED_WIDTHS  # the strict check that follows says what is missing
-    return tuple(weights[name].numel() for name in names)
-
-
-def _check_weights(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], where: str) -> None:
-    """Demand just these names and shapes."""
-    mistakes = {
-        "missing": sorted(expected.keys() - found.keys()),
-        "unexpected": sorted(found.keys() - expected.keys()),
-        "of another shape": [
-            f"{name} {tuple(found[name].shape)} instead of {tuple(value.shape)}"
-            for name, value in expected.items()
-            if name in found and found[name].shape != value.shape
-        ],
+def _with_numbers(
+    weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Single numbers as such: a file has them as arrays of one."""
+    return {
+        name: value.reshape(())
+        if name in expected and not expected[name].ndim and value.numel() == 1
+        else value
+        for name, value in weights.items()
     }
-    listed = [f"{kind}: {', '.join(names)}" for kind, names in mistakes.items() if names]
-    if listed:
-        raise CheckpointError(f"weights of {where} do not fit the network; {'; '.join(listed)}")
+
+
+def _computed(value: Tensor) -> Tensor:
+    return value.float() if value.is_floating_point() else value
 
 
 def _models_folder() -> Path:
@@ -321,11 +366,15 @@ def _from_dict(
     try:
         x, y, z = (float(v) for v in described["resolution"])
         tile_x, tile_y = (int(v) for v in described["tile"])
+        first = "widths" in described
         return ModelBundle(
             weights={name: torch.from_numpy(array) for name, array in arrays.items()},
             resolution=(x, y, z),
+            architecture=described["architecture"],
+            options={"widths": described["widths"]} if first else described["options"],
             statistics=described["statistics"],
-            widths=tuple(int(v) for v in described["widths"]),
+            sections=int(described.get("sections", 1)),
+            classes=tuple(described.get("classes", _ONE_CLASS)),
             normalization=ImageNormalization.from_dict(described["normalization"]),
             tile=(tile_x, tile_y),
             halo=int(described["halo"]),

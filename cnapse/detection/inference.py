@@ -1,8 +1,8 @@
 """Running a model over a block of a volume, so that blocks leave no trace in the result.
 
 Tiles have the one shape that the bundle names and sit on one grid, anchored at the start of the
-volume's bounds. Each section (z) is predicted by itself; a tile is run with its halo, and its
-middle is kept::
+volume's bounds. Each section (z) is predicted by itself, from as many neighbours as the bundle
+says; a tile is run with its halo, and its middle is kept::
 
     |hhh|tttttttttttt|hhh|        h: halo, read only   t: tile, predicted
 
@@ -11,35 +11,42 @@ handed to the network as (y, x), as images are seen; training does the same.
 
 What holds in float32 on a processor: blocks, batch and order change no byte. With frozen
 statistics and widths that are multiples of 8, tiles also equal one run over the whole mirrored
-section, logits to the bit (seen for 8..128 and 16..256 with tiles of 16 px and more). For narrower
-layers torch takes other kernels by size, and tiles differ from the whole by a level of 255 at most.
-In bfloat16 the same batch, threads and processor family give the same bytes; others need not.
+section, logits to the bit (seen for 8..128 and 16..256 with tiles of 16 px and more), so that any
+tile may be taken (`with_tile`). For narrower layers torch takes other kernels by size, and tiles
+differ from the whole by a level of 255 at most. In bfloat16 or compiled, the same tile, threads and
+processor family give the same bytes; others need not.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import lru_cache
 from itertools import islice
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
+from cnapse.detection.backends import Engine, Precision, engine_of
 from cnapse.detection.checkpoint import ModelBundle
-from cnapse.detection.network import FrozenUNet, UNet
+from cnapse.detection.tta import Augmentation, check_augmentation
 from cnapse.errors import ConfigError, FormatError
 from cnapse.geometry import Box, Grid
 
-__all__ = ["Precision", "detect_block", "detect_whole", "logits_of", "read_box"]
+__all__ = [
+    "Precision",
+    "detect_block",
+    "detect_whole",
+    "fitting_tile",
+    "logits_of",
+    "read_box",
+    "with_tile",
+]
 
 Image = npt.NDArray[np.uint8]
-Precision = Literal["float32", "bfloat16"]
-Network = UNet | FrozenUNet
+Mask = npt.NDArray[np.bool_]
 
 
 def read_box(write: Box, bounds: Box, model: ModelBundle) -> Box:
@@ -56,10 +63,55 @@ def read_box(write: Box, bounds: Box, model: ModelBundle) -> Box:
     Returns
     -------
     Box
-        `write` out to the grid of tiles and grown by the halo, in x and y. It may reach past the
-        bounds, where the reader mirrors.
+        `write` out to the grid of tiles and grown by the halo, in x and y, and by the neighbours
+        of a section in z. It may reach past the bounds, where the reader mirrors.
     """
-    return _tiled(write, bounds, model).grown((model.halo, model.halo, 0))
+    return _tiled(write, bounds, model).grown(_halo(model))
+
+
+def with_tile(model: ModelBundle, tile: tuple[int, int] | None) -> ModelBundle:
+    """The same model with tiles of another shape.
+
+    Parameters
+    ----------
+    model : ModelBundle
+    tile : (x, y), optional
+        Multiples of the stride; None leaves it.
+
+    Raises
+    ------
+    ConfigError
+        If the model takes statistics of each tile, which must then be that of the bundle; or if
+        the tile is off the grid of the stride.
+    """
+    if tile is None or tuple(tile) == model.tile:
+        return model
+    if model.statistics == "tile":
+        raise ConfigError(
+            f"the model takes its statistics from tiles of {model.tile[0]} x {model.tile[1]} px, "
+            f"other tiles would give other results: leave out tile = {list(tile)}, or freeze them"
+        )
+    return _retiled(model, (tile[0], tile[1]))
+
+
+def fitting_tile(model: ModelBundle, bounds: Box, largest: int = 1536) -> tuple[int, int]:
+    """The tile with which a volume takes least work: few and equal ones in x and in y.
+
+    Parameters
+    ----------
+    model : ModelBundle
+        With frozen statistics; otherwise the tile is the bundle's.
+    bounds : Box
+    largest : int
+        Pixels a side. A network of the published widths takes about 0.4 kB a pixel, with its halo,
+        in float32.
+    """
+    if model.statistics == "tile":
+        return model.tile
+    stride = model.receptive_field.stride
+    most = max(largest // stride, 1)
+    x, y = (_shared(-(-n // stride), most) * stride for n in bounds.shape[:2])
+    return x, y
 
 
 def detect_block(
@@ -72,6 +124,9 @@ def detect_block(
     device: str = "cpu",
     batch: int = 1,
     zero_is_missing: bool = False,
+    mask: Mask | None = None,
+    augment: Augmentation = "none",
+    compiled: bool = False,
 ) -> Image:
     """Probability of a block.
 
@@ -87,36 +142,43 @@ def detect_block(
     device : str
         As torch names it.
     batch : int
-        Tiles that are run at a time.
+        Tiles that are run at a time on a CUDA device; a processor runs them one by one.
     zero_is_missing : bool
         Image value 0 means that there is no image: probability is 0 there, and tiles of nothing
         else are not run.
+    mask : ndarray of bool, shape of `write`, optional
+        Probability is 0 where it is False, and tiles of nothing else are not run.
+    augment : {"none", "flips", "all"}
+        Mean over the image flipped in x and y, and with quarter turns (which takes square pixels).
+    compiled : bool
+        Whether to try `torch.compile`; `cnapse.detection.backends.Engine.took` says what came
+        of it.
 
     Returns
     -------
     ndarray of uint8, shape of `write`, Fortran order
-        ``rint(255 p)``.
+        ``rint(255 p)``. With several classes they are the fourth axis.
 
     Raises
     ------
     FormatError
-        If the image has another dtype or shape.
+        If image or mask have another dtype or shape.
     ConfigError
-        If precision, device or batch cannot be used.
+        If precision, device, batch or augmentation cannot be used.
     """
     read = read_box(write, bounds, model)
     _check(image, read, precision, batch)
-    out = np.zeros(write.shape, np.uint8, order="F")
-    run = _Runner(model, precision, device)
-    tiles = _tiles(image, read, write, bounds, model, zero_is_missing)
-    for some in _batched(tiles, batch):
-        inputs = np.stack([image[_slices(tile, read, model.halo)][..., 0].T for tile in some])
-        for tile, section in zip(some, run.probability(inputs), strict=True):
-            kept = tile.intersection(write)
-            out[kept.slices(write)] = section.T[..., None][kept.slices(tile)]
-    if zero_is_missing:
-        out[image[write.slices(read)] == 0] = 0
-    return out
+    check_augmentation(augment, bounds.resolution)
+    counted = _counted(image[write.slices(read)], zero_is_missing, mask)
+    engine = engine_of(model, precision, device, compiled=compiled, augmentation=augment)
+    out = np.zeros((*write.shape, len(model.classes)), np.uint8, order="F")
+    for tile, levels in _predicted(image, read, write, bounds, model, engine, batch, counted):
+        kept = tile.intersection(write)
+        # (classes, y, x) of one section to (x, y, 1, classes).
+        out[kept.slices(write)] = levels.transpose(2, 1, 0)[:, :, None][kept.slices(tile)]
+    if counted is not None:
+        out[~counted] = 0
+    return out[..., 0] if len(model.classes) == 1 else out
 
 
 def detect_whole(image: Image, model: ModelBundle, **options: Any) -> Image:
@@ -131,87 +193,33 @@ def detect_whole(image: Image, model: ModelBundle, **options: Any) -> Image:
 
 
 def logits_of(inputs: Image, model: ModelBundle, precision: Precision, device: str) -> Tensor:
-    """Logits of images as they are, shape (n, y, x) of uint8; no halo is added or cut off."""
-    return _Runner(model, precision, device).logits(inputs)
+    """Logits of the first class, of images as they are; no halo is added or cut off.
+
+    Parameters
+    ----------
+    inputs : ndarray of uint8, shape (n, y, x), or (n, sections, y, x)
+
+    Returns
+    -------
+    Tensor of float32, shape (n, y, x)
+    """
+    stacks = inputs[:, None] if inputs.ndim == 3 else inputs
+    return engine_of(model, precision, device).whole_logits(stacks)[:, 0]
 
 
-class _Runner:
-    """A model's network on a device, and how images go in."""
-
-    def __init__(self, model: ModelBundle, precision: Precision, device: str) -> None:
-        _limit_threads()
-        self.halo = model.halo
-        self.device = _device(device)
-        self.network = _NETWORKS.get(model, self.device)
-        # Norms that take statistics would mix the tiles of a batch; and on a processor torch picks
-        # its kernels by the size of the batch, while larger batches gain nothing there.
-        exact = precision == "float32" and self.device.type == "cpu"
-        self.singly = exact or model.statistics == "tile"
-        self.levels = torch.from_numpy(model.normalization.levels()).to(self.device)
-        self.precision = precision
-
-    def probability(self, inputs: Image) -> Image:
-        """``rint(255 p)`` of the middles of tiles with their halo, shape (n, y, x)."""
-        halo = self.halo
-        rows, columns = (slice(halo, n - halo) for n in inputs.shape[1:])
-        with torch.inference_mode():
-            logits = self.logits(inputs)[:, rows, columns]
-            levels = torch.round(255.0 * torch.sigmoid(logits)).to(torch.uint8)
-        found: Image = levels.cpu().numpy()
-        return found
-
-    def logits(self, inputs: Image) -> Tensor:
-        """Logits in float32, shape (n, y, x)."""
-        with torch.inference_mode(), self._autocast():
-            indices = torch.from_numpy(np.ascontiguousarray(inputs)).to(self.device)
-            images = self.levels[indices.int()][:, None]
-            images = images.contiguous(memory_format=torch.channels_last)
-            parts = [image[None] for image in images] if self.singly else [images]
-            return torch.cat([self.network(part)[:, 0].float() for part in parts])
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        if self.precision == "float32":
-            return nullcontext()
-        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+@lru_cache(maxsize=4)
+def _retiled(model: ModelBundle, tile: tuple[int, int]) -> ModelBundle:
+    return replace(model, tile=tile)
 
 
-class _NetworkCache:
-    """The networks last used: a worker predicts many blocks with one model."""
-
-    def __init__(self, size: int = 2) -> None:
-        self.size = size
-        self._networks: dict[tuple[str, str], Network] = {}
-
-    def get(self, model: ModelBundle, device: torch.device) -> Network:
-        key = (model.digest, str(device))
-        if key not in self._networks:
-            while len(self._networks) >= self.size:
-                self._networks.pop(next(iter(self._networks)))
-            network = model.network().to(device)
-            # torch's stubs know no memory_format beside a device.
-            self._networks[key] = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return self._networks[key]
+def _shared(cells: int, most: int) -> int:
+    """The size of equal parts, none above `most`, that cover some cells."""
+    parts = -(-cells // most)
+    return max(-(-cells // parts), 1) if parts else 1
 
 
-_NETWORKS = _NetworkCache()
-
-
-@lru_cache(maxsize=1)
-def _limit_threads() -> None:
-    """As many threads as the environment says; torch takes all cores when imported by a thread."""
-    threads = os.environ.get("OMP_NUM_THREADS", "")
-    if threads.isdigit() and int(threads) > 0:
-        torch.set_num_threads(int(threads))
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f'device {name!r} cannot be used ({reason}): take "cpu"') from error
-    return device
+def _halo(model: ModelBundle) -> tuple[int, int, int]:
+    return model.halo, model.halo, model.sections // 2
 
 
 def _tiled(write: Box, bounds: Box, model: ModelBundle) -> Box:
@@ -224,19 +232,47 @@ def _tiled(write: Box, bounds: Box, model: ModelBundle) -> Box:
     return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]), write.resolution)
 
 
-def _tiles(
-    image: Image, read: Box, write: Box, bounds: Box, model: ModelBundle, zero_is_missing: bool
-) -> Iterator[Box]:
-    """The tiles that touch the box to write, one section each."""
+def _counted(image: Image, zero_is_missing: bool, mask: Mask | None) -> Mask | None:
+    """The voxels that are predicted, if not all."""
+    if mask is not None and (mask.dtype != np.bool_ or mask.shape != image.shape):
+        raise FormatError(
+            f"mask of shape {mask.shape} and dtype {mask.dtype}: this block needs bool of shape "
+            f"{image.shape}"
+        )
+    if not zero_is_missing:
+        return mask
+    there: Mask = image != 0
+    return there if mask is None else there & mask
+
+
+def _predicted(
+    image: Image,
+    read: Box,
+    write: Box,
+    bounds: Box,
+    model: ModelBundle,
+    engine: Engine,
+    batch: int,
+    counted: Mask | None,
+) -> Iterator[tuple[Box, Image]]:
+    """Each tile, of one section, and its levels (classes, y, x)."""
+    halo = _halo(model)
+    tiles = list(_tiles(write, bounds, model, counted))
+    batches = (
+        np.stack([image[tile.grown(halo).slices(read)].transpose(2, 1, 0) for tile in some])
+        for some in _batched(tiles, batch)
+    )
+    found = (levels for part in engine.run(batches) for levels in part)
+    return zip(tiles, found, strict=True)
+
+
+def _tiles(write: Box, bounds: Box, model: ModelBundle, counted: Mask | None) -> Iterator[Box]:
+    """The tiles that touch the box to write, one section each; those where nothing counts not."""
     for block in Grid(_tiled(write, bounds, model), (*model.tile, 1)):
         kept = block.write.intersection(write)
-        if kept.empty or (zero_is_missing and not image[kept.slices(read)].any()):
+        if kept.empty or (counted is not None and not counted[kept.slices(write)].any()):
             continue
         yield block.write
-
-
-def _slices(tile: Box, read: Box, halo: int) -> tuple[slice, slice, slice]:
-    return tile.grown((halo, halo, 0)).slices(read)
 
 
 def _batched(tiles: Iterable[Box], batch: int) -> Iterator[list[Box]]:

@@ -1,8 +1,10 @@
-"""The network of detectEM: a 2D U-Net, as published and with its norms folded into convolutions.
+"""The network of detectEM: a 2D U-Net, as published, with proper norms, and with norms folded away.
 
-Each level has three 3 x 3 convolutions, each followed by one shared batch norm without running
-statistics and a ReLU; maximum pooling by 2 leads down; nearest upsampling, one row and column of
-zeros at the right and bottom, and a 2 x 2 convolution lead up. The output is a logit.
+Each level has three 3 x 3 convolutions, each followed by a batch norm and a ReLU; maximum pooling
+by 2 leads down; nearest upsampling, one row and column of zeros at the right and bottom, and a
+2 x 2 convolution lead up. The output is a logit for each class. As published (`UNet`), a level has
+one norm for its three convolutions, without running statistics; `RunningUNet` has one for each,
+with running statistics; `FrozenUNet` has none. Neighbouring sections may come in as channels.
 
 The parameters carry the names of the published checkpoints: ``conv_in``, ``dconv1..4``,
 ``uconv1..4``, ``conv_out``. What a pixel sees is measured from the network, never typed in.
@@ -11,32 +13,32 @@ The parameters carry the names of the published checkpoints: ``conv_in``, ``dcon
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as nnf
 from torch import Tensor, nn
 
-from cnapse.errors import CheckpointError, ConfigError
+from cnapse.detection.receptive import ReceptiveField, measure_field
+from cnapse.errors import CheckpointError
 
 __all__ = [
-    "ARCHITECTURES",
     "PUBLISHED_WIDTHS",
     "Convolutions",
     "FrozenUNet",
-    "ReceptiveField",
+    "RunningUNet",
     "Statistics",
     "UNet",
-    "build_network",
-    "check_halo",
     "receptive_field",
 ]
 
 PUBLISHED_WIDTHS = (16, 32, 64, 128, 256)
 
 _CONVOLUTIONS = ("conv1", "conv2", "conv3")
+
+Norms = Literal["shared", "running", "none"]
 
 Statistics = dict[str, tuple[Tensor, Tensor]]
 """Mean and (biased) variance per channel in front of each norm, by name of the convolution."""
@@ -45,24 +47,28 @@ Observer = Callable[[str, Tensor], None]
 
 
 class Convolutions(nn.Module):
-    """Three 3 x 3 convolutions, each followed by the block's one norm (if any) and a ReLU.
+    """Three 3 x 3 convolutions, each followed by a norm (if any) and a ReLU.
 
     Parameters
     ----------
     channels_in, channels_out : int
         Number of channels.
-    normed : bool
-        Whether there is a norm; it has statistics of its own at each of its three call sites.
+    norms : {"shared", "running", "none"}
+        One norm for all three, with the statistics of what it is given at each of its call sites;
+        or one for each, with running statistics; or none.
     """
 
-    def __init__(self, channels_in: int, channels_out: int, normed: bool) -> None:
+    def __init__(self, channels_in: int, channels_out: int, norms: Norms) -> None:
         super().__init__()
         self.conv1 = _conv(channels_in, channels_out)
         self.conv2 = _conv(channels_out, channels_out)
         self.conv3 = _conv(channels_out, channels_out)
-        if normed:
+        if norms == "shared":
             self.norm = nn.BatchNorm2d(channels_out, track_running_stats=False)
-        self.normed = normed
+        if norms == "running":
+            for name in _CONVOLUTIONS:
+                self.add_module(_own_norm(name), nn.BatchNorm2d(channels_out))
+        self.norms = norms
         self.fixed: Statistics = {}
         self.observer: Observer | None = None
 
@@ -72,13 +78,21 @@ class Convolutions(nn.Module):
             x = getattr(self, name)(x)
             if self.observer is not None:
                 self.observer(name, x)
-            x = nnf.relu(self._normalized(name, x)) if self.normed else nnf.relu_(x)
+            x = nnf.relu_(x) if self.norms == "none" else nnf.relu(self._normalized(name, x))
         return x
 
+    def norm_of(self, conv: str) -> nn.BatchNorm2d:
+        """The norm that follows a convolution."""
+        norm = getattr(self, "norm" if self.norms == "shared" else _own_norm(conv))
+        return cast(nn.BatchNorm2d, norm)
+
     def _normalized(self, name: str, x: Tensor) -> Tensor:
-        norm = self.norm
+        norm = self.norm_of(name)
         if name not in self.fixed:
-            normalized: Tensor = norm(x)
+            # With channels last, torch takes statistics from sums of squares in float32: a hundred
+            # times as far from the exact ones. Training gains more from the layout.
+            shared = self.norms == "shared" and not self.training
+            normalized: Tensor = norm(x.contiguous() if shared else x)
             return normalized
         mean, var = self.fixed[name]
         return nnf.batch_norm(x, mean, var, norm.weight, norm.bias, training=False, eps=norm.eps)
@@ -117,8 +131,8 @@ class UpConv(nn.Module):
 class UpBlock(Convolutions):
     """Upsampling, the activations of the way down beside it, then the convolutions."""
 
-    def __init__(self, channels_in: int, channels_out: int, normed: bool) -> None:
-        super().__init__(2 * channels_out, channels_out, normed)
+    def __init__(self, channels_in: int, channels_out: int, norms: Norms) -> None:
+        super().__init__(2 * channels_out, channels_out, norms)
         self.upconv = UpConv(channels_in, channels_out)
 
     def forward(self, skip: Tensor, x: Tensor) -> Tensor:
@@ -127,29 +141,35 @@ class UpBlock(Convolutions):
 
 
 class _UNet(nn.Module):
-    normed: bool
+    norms: Norms
 
-    def __init__(self, widths: Sequence[int] = PUBLISHED_WIDTHS) -> None:
+    def __init__(
+        self,
+        widths: Sequence[int] = PUBLISHED_WIDTHS,
+        channels_in: int = 1,
+        channels_out: int = 1,
+    ) -> None:
         super().__init__()
         self.widths = _checked_widths(widths)
-        self.conv_in = InBlock(1, self.widths[0], self.normed)
+        self.channels_in, self.channels_out = channels_in, channels_out
+        self.conv_in = InBlock(channels_in, self.widths[0], self.norms)
         for level, (upper, lower) in enumerate(pairwise(self.widths), start=1):
-            self.add_module(f"dconv{level}", DownBlock(upper, lower, self.normed))
+            self.add_module(f"dconv{level}", DownBlock(upper, lower, self.norms))
         for level, (lower, upper) in enumerate(pairwise(self.widths[::-1]), start=1):
-            self.add_module(f"uconv{level}", UpBlock(lower, upper, self.normed))
-        self.conv_out = _conv(self.widths[0], 1)
+            self.add_module(f"uconv{level}", UpBlock(lower, upper, self.norms))
+        self.conv_out = _conv(self.widths[0], channels_out)
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits of an image.
 
         Parameters
         ----------
-        image : Tensor, shape (n, 1, y, x)
+        image : Tensor, shape (n, channels_in, y, x)
             Normalised image; y and x are multiples of 16.
 
         Returns
         -------
-        Tensor, shape (n, 1, y, x)
+        Tensor, shape (n, channels_out, y, x)
         """
         levels = len(self.widths) - 1
         down = [self.conv_in(image)]
@@ -171,18 +191,6 @@ class _UNet(nn.Module):
         """Names of the 27 convolutions that a norm follows, in the order in which they are run."""
         return [f"{block}.{conv}" for block, _ in self.blocks() for conv in _CONVOLUTIONS]
 
-
-class UNet(_UNet):
-    """The network as published: batch norms that take the statistics of what they are given.
-
-    Parameters
-    ----------
-    widths : sequence of int
-        Channels of the five levels, finest first.
-    """
-
-    normed = True
-
     def initialize(self, generator: torch.Generator) -> None:
         """Draw fresh weights: normal with variance 2 / fan-in (He et al. 2015), biases zero."""
         for module in self.modules():
@@ -192,6 +200,20 @@ class UNet(_UNet):
                     module.weight.normal_(0.0, (2.0 / fan_in) ** 0.5, generator=generator)
                     if module.bias is not None:
                         module.bias.zero_()
+
+
+class UNet(_UNet):
+    """The network as published: batch norms that take the statistics of what they are given.
+
+    Parameters
+    ----------
+    widths : sequence of int
+        Channels of the five levels, finest first.
+    channels_in, channels_out : int
+        Sections and classes.
+    """
+
+    norms = "shared"
 
     def fix_statistics(self, statistics: Statistics) -> None:
         """Let these stand for the statistics of the batch; an empty dict undoes it."""
@@ -203,6 +225,31 @@ class UNet(_UNet):
             }
 
 
+class RunningUNet(_UNet):
+    """The network with a norm of its own after each convolution, which keeps running statistics.
+
+    Parameters
+    ----------
+    widths : sequence of int
+        Channels of the five levels, finest first.
+    channels_in, channels_out : int
+        Sections and classes.
+    """
+
+    norms = "running"
+
+    def statistics(self) -> Statistics:
+        """The running statistics, as `cnapse.detection.normalization.fold` takes them."""
+        found: Statistics = {}
+        for name, block in self.blocks():
+            for conv in _CONVOLUTIONS:
+                norm = block.norm_of(conv)
+                mean, var = norm.running_mean, norm.running_var
+                if mean is not None and var is not None:
+                    found[f"{name}.{conv}"] = (mean, var)
+        return found
+
+
 class FrozenUNet(_UNet):
     """The same network without norms: their statistics are folded into the convolutions.
 
@@ -210,103 +257,21 @@ class FrozenUNet(_UNet):
     ----------
     widths : sequence of int
         Channels of the five levels, finest first.
+    channels_in, channels_out : int
+        Sections and classes.
     """
 
-    normed = False
-
-
-ARCHITECTURES: dict[str, type[UNet] | type[FrozenUNet]] = {
-    "unet2d": UNet,
-    "unet2d-frozen": FrozenUNet,
-}
-
-
-def build_network(architecture: str, widths: Sequence[int] = PUBLISHED_WIDTHS) -> UNet | FrozenUNet:
-    """A network by the name of its architecture.
-
-    Raises
-    ------
-    CheckpointError
-        If there is none of that name.
-    """
-    if architecture not in ARCHITECTURES:
-        known = ", ".join(sorted(ARCHITECTURES))
-        raise CheckpointError(f"architecture {architecture!r} is not known; there are: {known}")
-    return ARCHITECTURES[architecture](widths)
-
-
-@dataclass(frozen=True, slots=True)
-class ReceptiveField:
-    """Which pixels of one axis an output depends on.
-
-    Attributes
-    ----------
-    first, last : int
-        Offsets from an output pixel to the first and last pixel that any output pixel sees.
-    before, after : int
-        How far the outputs of one cell of `stride` pixels see beyond that cell.
-    stride : int
-        Moving the image by this many pixels moves the output by as many; by less, it need not.
-    """
-
-    first: int
-    last: int
-    before: int
-    after: int
-    stride: int
-
-    @property
-    def least_halo(self) -> int:
-        """The smallest halo that covers what a cell sees, a multiple of the stride."""
-        return -(-max(self.before, self.after) // self.stride) * self.stride
+    norms = "none"
 
 
 @lru_cache(maxsize=8)
 def receptive_field(levels: int = 5) -> ReceptiveField:
-    """Measure what an output pixel sees, from impulses through a network of positive weights.
-
-    With positive weights and no bias nothing cancels: an output is positive just where it depends
-    on the impulse. One impulse for each phase of the stride shows all there is.
-    """
-    stride = 2 ** (levels - 1)
-    network = FrozenUNet([1] * levels).double()
-    with torch.inference_mode():
-        for parameter in network.parameters():
-            parameter.fill_(0.0 if parameter.ndim == 1 else 1.0 / parameter[0].numel())
-        middle = 24 * stride
-        images = torch.zeros(stride, 1, stride, 2 * middle, dtype=torch.float64)
-        images[torch.arange(stride), 0, 0, middle + torch.arange(stride)] = 1.0
-        seen = network(images)[:, 0].amax(dim=1) > 0
-    phase, output = torch.nonzero(seen, as_tuple=True)
-    pixel = middle + phase
-    cell = output // stride * stride
-    return ReceptiveField(
-        first=int((pixel - output).min()),
-        last=int((pixel - output).max()),
-        before=int((cell - pixel).max()),
-        after=int((pixel - (cell + stride - 1)).max()),
-        stride=stride,
-    )
+    """What an output pixel of the network sees, measured; the number of channels is the same."""
+    return measure_field(FrozenUNet([1] * levels), 1, 1)
 
 
-def check_halo(halo: int, tile: Sequence[int], field: ReceptiveField) -> None:
-    """Refuse a halo or tile with which tiles would differ from the whole section.
-
-    Raises
-    ------
-    ConfigError
-        If the halo is smaller than what a cell sees, or either is off the grid of the stride.
-    """
-    if halo < field.least_halo or halo % field.stride:
-        raise ConfigError(
-            f"a halo of {halo} px does not cover what the network sees ({field.before} px before "
-            f"and {field.after} px after a cell of {field.stride} px): take a multiple of "
-            f"{field.stride} from {field.least_halo} on"
-        )
-    if any(n < 1 or n % field.stride for n in tile):
-        raise ConfigError(
-            f"a tile of {tuple(tile)} px must be a multiple of {field.stride} px in x and y"
-        )
+def _own_norm(conv: str) -> str:
+    return conv.replace("conv", "norm")
 
 
 def _conv(channels_in: int, channels_out: int) -> nn.Conv2d:

@@ -20,7 +20,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from cnapse.detection.network import Convolutions, FrozenUNet, Statistics, UNet
+from cnapse.detection.network import (
+    Convolutions,
+    FrozenUNet,
+    RunningUNet,
+    Statistics,
+    UNet,
+)
 from cnapse.errors import CheckpointError, ConfigError, FormatError
 
 __all__ = ["ImageNormalization", "fold", "freeze", "pool_statistics"]
@@ -99,8 +105,9 @@ def freeze(
     Parameters
     ----------
     network : UNet
-    sections : sequence of ndarray of uint8, shape (x, y)
-        Sample of the images to predict; x and y multiples of 16.
+    sections : sequence of ndarray of uint8, shape (x, y) or (x, y, sections)
+        Sample of the images to predict, with the neighbouring sections if the network is shown
+        them; x and y multiples of 16.
     normalization : ImageNormalization, optional
         As used in training; divides by 255 if not given.
     margin : int
@@ -111,7 +118,11 @@ def freeze(
     FrozenUNet
     """
     scale = normalization or ImageNormalization()
-    inputs = [torch.from_numpy(scale.apply(section).T[None, None].copy()) for section in sections]
+    device = next(network.parameters()).device
+    inputs = [
+        torch.from_numpy(scale.apply(np.atleast_3d(section)).T[None].copy()).to(device)
+        for section in sections
+    ]
     return fold(network, pool_statistics(network, inputs, margin))
 
 
@@ -122,7 +133,7 @@ def pool_statistics(network: UNet, inputs: Sequence[Tensor], margin: int = 0) ->
     ----------
     network : UNet
         Left without fixed statistics.
-    inputs : sequence of Tensor, shape (n, 1, y, x)
+    inputs : sequence of Tensor, shape (n, sections, y, x)
         Normalised images; all their pixels count the same.
     margin : int
         Pixels of the image at each side that do not count.
@@ -137,7 +148,7 @@ def pool_statistics(network: UNet, inputs: Sequence[Tensor], margin: int = 0) ->
     FormatError
         If there are no inputs, or one is not larger than its margins.
     """
-    _check_inputs(inputs, margin)
+    _check_inputs(inputs, margin, 2 ** (len(network.widths) - 1))
     try:
         with torch.inference_mode():
             if _fit_together(inputs):
@@ -149,7 +160,7 @@ def pool_statistics(network: UNet, inputs: Sequence[Tensor], margin: int = 0) ->
     return {site: (mean.clone(), var.clone()) for site, (mean, var) in found.items()}
 
 
-def fold(network: UNet, statistics: Statistics) -> FrozenUNet:
+def fold(network: UNet | RunningUNet, statistics: Statistics) -> FrozenUNet:
     """Fold fixed statistics and the norms' own scale and shift into the convolutions.
 
     Computed in float64, stored in float32.
@@ -165,13 +176,13 @@ def fold(network: UNet, statistics: Statistics) -> FrozenUNet:
     weights = {
         name: value.detach().clone()
         for name, value in network.state_dict().items()
-        if ".norm." not in name
+        if ".norm" not in name
     }
     for name, block in network.blocks():
         for conv in ("conv1", "conv2", "conv3"):
             site = f"{name}.{conv}"
             weights.update(_folded(site, block, conv, *statistics[site]))
-    frozen = FrozenUNet(network.widths)
+    frozen = FrozenUNet(network.widths, network.channels_in, network.channels_out)
     frozen.load_state_dict(weights, strict=True)
     return frozen.eval()
 
@@ -180,7 +191,7 @@ def _folded(
     site: str, block: Convolutions, conv: str, mean: Tensor, var: Tensor
 ) -> dict[str, Tensor]:
     layer = getattr(block, conv)
-    norm = block.norm
+    norm = block.norm_of(conv)
     gain = norm.weight.detach().double() / torch.sqrt(var.double() + norm.eps)
     weight = layer.weight.detach().double() * gain[:, None, None, None]
     bias = (layer.bias.detach().double() - mean.double()) * gain + norm.bias.detach().double()
@@ -267,13 +278,13 @@ def _merged(moments: Sequence[Moments]) -> tuple[Tensor, Tensor]:
     return mean.float(), var.float()
 
 
-def _check_inputs(inputs: Sequence[Tensor], margin: int) -> None:
+def _check_inputs(inputs: Sequence[Tensor], margin: int, stride: int) -> None:
     if not inputs:
         raise FormatError("statistics need at least one sample section")
     for image in inputs:
         height, width = image.shape[-2:]
-        if height % 16 or width % 16 or min(height, width) <= 2 * margin:
+        if height % stride or width % stride or min(height, width) <= 2 * margin:
             raise FormatError(
-                f"a sample section of {width} x {height} px must be a multiple of 16 px and larger "
-                f"than two margins of {margin} px"
+                f"a sample section of {width} x {height} px must be a multiple of {stride} px and "
+                f"larger than two margins of {margin} px"
             )

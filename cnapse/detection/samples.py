@@ -1,4 +1,4 @@
-"""Annotated volumes in memory, and the patches that are drawn from them.
+"""Patches that are drawn from annotated volumes.
 
 The patches of a step follow from the seed and the number of the step alone, so a training that was
 stopped goes on as if it had not been.
@@ -7,65 +7,27 @@ stopped goes on as if it had not been.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from cnapse.detection.augment import augmented
-from cnapse.detection.settings import LayerSource, PhantomSource
+from cnapse.detection.augment import Patch, augmented
+from cnapse.detection.datasets import AnnotatedVolume
 from cnapse.errors import BoundsError, FormatError
-from cnapse.geometry import Box, Resolution
 
 __all__ = [
-    "AnnotatedVolume",
+    "Batch",
     "Sampling",
     "check_volumes",
     "draw_batch",
     "draw_sections",
-    "load_source",
+    "is_on_density",
+    "neighbours",
 ]
 
 Image = npt.NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class AnnotatedVolume:
-    """An image and the densities in it.
-
-    Parameters
-    ----------
-    image : ndarray of uint8, shape (x, y, z)
-    labels : ndarray of unsigned int, shape (x, y, z)
-        Densities, 0 = none.
-    name : str
-        For messages.
-    """
-
-    image: Image
-    labels: npt.NDArray[Any]
-    name: str = "volume"
-    _density_voxels: npt.NDArray[np.int64] = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        if self.image.dtype != np.uint8 or self.image.shape != self.labels.shape:
-            raise FormatError(
-                f"{self.name}: image {self.image.shape} {self.image.dtype} and labels "
-                f"{self.labels.shape}: give a uint8 image and labels of the same box"
-            )
-        object.__setattr__(self, "_density_voxels", np.flatnonzero(self.labels.ravel(order="F")))
-
-    @property
-    def has_densities(self) -> bool:
-        """Whether anything is marked."""
-        return len(self._density_voxels) > 0
-
-    def random_density(self, rng: np.random.Generator) -> tuple[int, int, int]:
-        """A voxel on a density."""
-        index = int(self._density_voxels[rng.integers(len(self._density_voxels))])
-        nx, ny, _ = self.image.shape
-        return index % nx, index // nx % ny, index // (nx * ny)
+Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,38 +43,72 @@ class Sampling:
         Share of the patches that are put on a density, off its centre by up to a quarter.
     augment : dict
         Chance of each augmentation.
+    sections : int
+        Neighbouring sections in a patch, an odd number.
     """
 
     patch: int
     batch: int
     density_share: float
     augment: Mapping[str, float]
+    sections: int = 1
 
 
-def load_source(source: LayerSource | PhantomSource, resolution: Resolution) -> AnnotatedVolume:
-    """Bring the voxels of a source into memory.
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Patches, one after another.
 
-    Raises
-    ------
-    BoundsError
-        If the box reaches out of its layers.
+    Parameters
+    ----------
+    image : ndarray of uint8, shape (n, sections, y, x)
+    label, counts : ndarray of bool, shape (n, y, x)
+    auxiliary : ndarray of bool, shape (n, y, x), optional
     """
-    if isinstance(source, PhantomSource):
-        return _rendered(source, resolution)
-    return _read(source, resolution)
+
+    image: Image
+    label: Mask
+    counts: Mask
+    auxiliary: Mask | None
+
+
+def is_on_density(number: int, share: float) -> bool:
+    """Whether a patch (by its number from 0) is put on a density.
+
+    Of the first n patches, ``floor(n share)`` are, for any n.
+    """
+    return int((number + 1) * share) > int(number * share)
 
 
 def draw_batch(
-    volumes: Sequence[AnnotatedVolume], sampling: Sampling, rng: np.random.Generator
-) -> tuple[Image, npt.NDArray[np.bool_]]:
-    """Draw patches; volumes count by their voxels.
+    volumes: Sequence[AnnotatedVolume],
+    sampling: Sampling,
+    rng: np.random.Generator,
+    first: int = 0,
+) -> Batch:
+    """Draw patches.
 
-    Returns
-    -------
-    (ndarray of uint8, ndarray of bool), shape (batch, y, x)
+    Those on a density take each density of all volumes as often as any other; for the others the
+    volumes count by their voxels.
+
+    Parameters
+    ----------
+    volumes : sequence of AnnotatedVolume
+    sampling : Sampling
+    rng : Generator
+    first : int
+        Number of the first patch: see `is_on_density`.
     """
-    pairs = [_draw_patch(volumes, sampling, rng) for _ in range(sampling.batch)]
-    return np.stack([image for image, _ in pairs]), np.stack([label for _, label in pairs])
+    patches = [
+        _draw_patch(volumes, sampling, rng, is_on_density(first + i, sampling.density_share))
+        for i in range(sampling.batch)
+    ]
+    auxiliary = [patch.auxiliary for patch in patches if patch.auxiliary is not None]
+    return Batch(
+        np.stack([patch.image for patch in patches]),
+        np.stack([patch.label for patch in patches]),
+        np.stack([patch.counts for patch in patches]),
+        np.stack(auxiliary) if auxiliary else None,
+    )
 
 
 def draw_sections(
@@ -121,20 +117,23 @@ def draw_sections(
     patch: int,
     margin: int,
     rng: np.random.Generator,
+    sections: int = 1,
 ) -> list[Image]:
-    """Draw unchanged sections with a margin at each side, mirrored where the volume ends.
+    """Draw unchanged stacks of sections with a margin, mirrored where the volume ends.
 
     Returns
     -------
-    list of ndarray of uint8, shape (patch + 2 margin,) * 2
-        Axis order x, y.
+    list of ndarray of uint8, shape (patch + 2 margin, patch + 2 margin, sections)
+        Axis order x, y, z.
     """
     drawn = []
+    sizes = [volume.image.size for volume in volumes]
     for _ in range(count):
-        volume = volumes[_pick(volumes, rng)]
+        volume = volumes[_pick(sizes, rng)]
         nx, ny, nz = volume.image.shape
         x, y, z = (int(rng.integers(n)) for n in (nx - patch + 1, ny - patch + 1, nz))
-        wide = np.pad(volume.image[:, :, z], margin, mode="reflect")
+        stack = volume.image[:, :, neighbours(z, sections, nz)]
+        wide = np.pad(stack, ((margin, margin), (margin, margin), (0, 0)), mode="reflect")
         drawn.append(wide[x : x + patch + 2 * margin, y : y + patch + 2 * margin])
     return drawn
 
@@ -149,7 +148,7 @@ def check_volumes(volumes: Sequence[AnnotatedVolume], patch: int) -> None:
     FormatError
         If nothing is marked in any of them.
     """
-    if not any(volume.has_densities for volume in volumes):
+    if not any(len(volume.densities) for volume in volumes):
         names = ", ".join(volume.name for volume in volumes)
         raise FormatError(f"nothing is marked in {names}: there is nothing to learn")
     for volume in volumes:
@@ -160,49 +159,46 @@ def check_volumes(volumes: Sequence[AnnotatedVolume], patch: int) -> None:
             )
 
 
+def neighbours(z: int, sections: int, depth: int) -> npt.NDArray[np.int64]:
+    """Indices of a section and of those around it, mirrored where the volume ends."""
+    reach = sections // 2
+    wanted = np.arange(z - reach, z + reach + 1)
+    period = max(1, 2 * (depth - 1))
+    wanted = np.abs(wanted) % period
+    return np.minimum(wanted, period - wanted) if depth > 1 else np.zeros_like(wanted)
+
+
 def _draw_patch(
-    volumes: Sequence[AnnotatedVolume], sampling: Sampling, rng: np.random.Generator
-) -> tuple[Image, npt.NDArray[np.bool_]]:
-    volume = volumes[_pick(volumes, rng)]
+    volumes: Sequence[AnnotatedVolume],
+    sampling: Sampling,
+    rng: np.random.Generator,
+    on_density: bool,
+) -> Patch:
     patch = sampling.patch
-    x, y, z = (int(rng.integers(n)) for n in volume.image.shape)
-    if volume.has_densities and rng.random() < sampling.density_share:
-        x, y, z = volume.random_density(rng)
+    if on_density:
+        volume = volumes[_pick([len(volume.densities) for volume in volumes], rng)]
+        x, y, z = volume.densities.draw(rng)
         x, y = (int(v + rng.integers(-(patch // 4), patch // 4 + 1)) for v in (x, y))
-    size_x, size_y, _ = volume.image.shape
+    else:
+        volume = volumes[_pick([volume.image.size for volume in volumes], rng)]
+        x, y, z = (int(rng.integers(n)) for n in volume.image.shape)
+    size_x, size_y, depth = volume.image.shape
     x = min(max(x - patch // 2, 0), size_x - patch)
     y = min(max(y - patch // 2, 0), size_y - patch)
-    index = (slice(x, x + patch), slice(y, y + patch), z)
-    return augmented(volume.image[index].T, volume.labels[index].T > 0, rng, sampling.augment)
+    columns, rows = slice(x, x + patch), slice(y, y + patch)
+    image = volume.image[columns, rows][..., neighbours(z, sampling.sections, depth)]
+    drawn = (columns, rows, z)
+    label = volume.labels[drawn].T > 0
+    ignore, auxiliary = volume.ignore, volume.auxiliary
+    cut = Patch(
+        image.T,
+        label,
+        np.ones_like(label) if ignore is None else ~ignore[drawn].T,
+        None if auxiliary is None else auxiliary[drawn].T,
+    )
+    return augmented(cut, rng, sampling.augment)
 
 
-def _pick(volumes: Sequence[AnnotatedVolume], rng: np.random.Generator) -> int:
-    sizes = np.array([volume.image.size for volume in volumes], dtype=np.float64)
-    return int(rng.choice(len(volumes), p=sizes / sizes.sum()))
-
-
-def _rendered(source: PhantomSource, resolution: Resolution) -> AnnotatedVolume:
-    from cnapse.phantom import Phantom, PhantomSpec
-
-    spec = PhantomSpec(resolution=resolution, **source.model_dump(exclude={"validation"}))
-    made = Phantom(spec).render(spec.bounds)
-    return AnnotatedVolume(made["image"], made["densities"], f"phantom {source.seed}")
-
-
-def _read(source: LayerSource, resolution: Resolution) -> AnnotatedVolume:
-    from cnapse.volumes.reader import open_layer
-
-    image = open_layer(source.image, resolution=resolution)
-    labels = open_layer(source.labels, resolution=resolution, kind="segmentation")
-    box = image.bounds.intersection(labels.bounds)
-    if source.start is not None and source.stop is not None:
-        wanted = Box(source.start, source.stop, resolution)
-        if wanted.empty or not box.contains(wanted):
-            raise BoundsError(
-                f"box {wanted} of {source.image} is empty or reaches out of what image and labels "
-                f"share, {box}"
-            )
-        box = wanted
-    if box.empty:
-        raise BoundsError(f"{source.image} and {source.labels} do not overlap")
-    return AnnotatedVolume(image.read(box), labels.read(box), source.image)
+def _pick(weights: Sequence[int], rng: np.random.Generator) -> int:
+    shares = np.array(weights, dtype=np.float64)
+    return int(rng.choice(len(weights), p=shares / shares.sum()))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from cnapse.detection.augment import AUGMENTATIONS
+from cnapse.detection.averaging import AverageKind
+from cnapse.detection.schedule import Decay
 from cnapse.geometry import Resolution, Triple
 from cnapse.store import cloud_path
 from cnapse.toml import Section, TomlFile, read_toml
@@ -18,6 +20,7 @@ Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 PositiveFloat = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
 Patch = Annotated[int, Field(ge=32, multiple_of=16)]
 
 _AUGMENT = {
@@ -32,14 +35,25 @@ _AUGMENT = {
 
 
 class LayerSource(Section):
-    """A box of an image and of the densities drawn in it, both precomputed layers."""
+    """A box of an image and of what is drawn in it: layers, or HDF5, TIFF, Zarr, PNG files.
+
+    A file is as `cnapse ingest` takes it, ``file.h5:/dataset`` as well; it begins at voxel 0, 0, 0
+    unless it tells otherwise.
+    """
 
     image: str
     labels: str
     """Densities, 0 = none: ids of objects, or one value for all of them."""
+    ignore: str = ""
+    """What is not 0 here counts neither in the loss nor in the score."""
+    auxiliary: str = ""
+    """Something else to learn along, as membranes: it helps the network, and is left out of it
+    in the end."""
+    auxiliary_range: tuple[int, int] = (1, 255)
+    """Values of `auxiliary`, first and last, that are to be learned."""
     start: Triple | None = None
     stop: Triple | None = None
-    """At the resolution of the training; the whole layer if not given."""
+    """At the resolution of the training; all of it if not given."""
     validation: bool = False
     """Used to score the model, not to train it."""
 
@@ -47,6 +61,8 @@ class LayerSource(Section):
     def _check_box(self) -> Self:
         if (self.start is None) != (self.stop is None):
             raise ValueError("give both start and stop of the box, or neither")
+        if self.auxiliary_range[0] > self.auxiliary_range[1]:
+            raise ValueError(f"auxiliary_range = {list(self.auxiliary_range)}: give first, last")
         return self
 
 
@@ -74,6 +90,36 @@ class NormalizationSection(Section):
     std: PositiveFloat = 255.0
 
 
+class LossSection(Section):
+    """Shares of the parts of the loss: see `cnapse.detection.losses.LossWeights`."""
+
+    bce: NotNegative = 0.5
+    """Binary cross entropy; 0 leaves it out."""
+    dice: NotNegative = 0.5
+    """Dice loss; 0 leaves it out."""
+    auxiliary: NotNegative = 0.2
+    """Cross entropy of the auxiliary target, where there is one."""
+    background: PositiveFloat = 1.0
+    density: PositiveFloat = 1.0
+    """Weights of the two classes in the cross entropy."""
+
+    @model_validator(mode="after")
+    def _check_parts(self) -> Self:
+        if not self.bce + self.dice:
+            raise ValueError("bce and dice are both 0: there is nothing to learn")
+        return self
+
+
+class AverageSection(Section):
+    """Average of the weights: see `cnapse.detection.averaging.WeightAverage`."""
+
+    kind: AverageKind = "none"
+    decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    """For "exponential"."""
+    begin: Share = 0.75
+    """For "late": share of the steps after which it begins."""
+
+
 class TrainConfig(TomlFile):
     """A whole training file."""
 
@@ -83,6 +129,12 @@ class TrainConfig(TomlFile):
     """Voxel size in nm at which the model is trained and later run."""
     layers: tuple[LayerSource, ...] = ()
     phantom: tuple[PhantomSource, ...] = ()
+    architecture: str = "detectem"
+    """Name of the network, or your own as "module:Class": see `cnapse.detection.registry`."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Of a network of your own."""
+    sections: Annotated[int, Field(ge=1, le=31)] = 1
+    """Neighbouring sections that the network is shown; it predicts the middle one."""
     widths: Annotated[tuple[Positive, ...], Field(min_length=5, max_length=5)] = (
         16,
         32,
@@ -101,22 +153,38 @@ class TrainConfig(TomlFile):
     density_share: Share = 0.7
     """Share of the patches that are put on a density."""
     learning_rate: PositiveFloat = 1e-3
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-2
+    weight_decay: NotNegative = 1e-2
     warmup_steps: Count = 100
-    dice_weight: Share = 0.5
-    """Loss = (1 - w) cross entropy + w Dice loss."""
+    decay: Decay = "cosine"
+    """How the learning rate falls after the warm-up."""
+    clip_norm: NotNegative = 0.0
+    """Longest gradient, all weights together; 0 for no limit."""
+    loss: LossSection = LossSection()
+    average: AverageSection = AverageSection()
     augment: dict[str, Share] = Field(default_factory=lambda: dict(_AUGMENT))
-    """Chance of each augmentation."""
+    """Chance of each augmentation; one that is left out is off."""
     precision: Literal["float32", "bfloat16"] = "float32"
+    device: str = "cpu"
+    """As torch names it."""
     normalization: NormalizationSection = NormalizationSection()
     tile: tuple[Positive, Positive] = (512, 512)
     halo: Positive = 160
     freeze_sections: Positive = 16
     """Sample sections on which the statistics are pooled."""
+    save_every: Positive = 100
+    """Steps after which `last.pt` is written: what an interruption costs at most."""
     validate_every: Positive = 500
-    threshold: Share = 0.5
+    threshold: Annotated[float, Field(gt=0, le=1)] = 0.5
     min_voxels: Positive = 20
     """Smaller predicted objects do not count in the score."""
+    min_iou: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Overlap from which a predicted object is the true one."""
+    patience: Count = 0
+    """Stop after so many validations without a better one; 0 goes on to the last step."""
+    keep: Literal["best", "last"] = "best"
+    """Which weights the bundle gets; "best" flatters the score, as it was chosen by it."""
+    tensorboard: bool = False
+    """Curves and pictures for TensorBoard, in `output`."""
 
     @model_validator(mode="after")
     def _check_sources(self) -> Self:
@@ -128,12 +196,24 @@ class TrainConfig(TomlFile):
             raise ValueError(f"augment.{unknown[0]} is not known; there are: {known}")
         if self.finetune_frozen_steps > self.steps:
             raise ValueError("finetune_frozen_steps is more than steps")
+        if self.sections % 2 == 0:
+            raise ValueError(f"sections = {self.sections}: give an odd number, one in the middle")
+        trained = [source for source in self.sources if not source.validation]
+        if len({_is_helped(source) for source in trained}) > 1:
+            raise ValueError("give auxiliary for all [[layers]] to train on, or for none")
+        if not any(source.validation for source in self.sources) and self.patience:
+            raise ValueError("patience needs a source with validation = true")
         return self
 
     @property
     def sources(self) -> tuple[LayerSource | PhantomSource, ...]:
         """All sources, layers first."""
         return (*self.layers, *self.phantom)
+
+    @property
+    def has_auxiliary(self) -> bool:
+        """Whether there is an auxiliary target."""
+        return any(_is_helped(source) for source in self.sources if not source.validation)
 
 
 def load_train_config(path: str | Path) -> TrainConfig:
@@ -155,10 +235,11 @@ def _rooted(config: TrainConfig, folder: Path) -> TrainConfig:
         return str(folder / Path(text).expanduser()) if text else text
 
     def rooted(text: str) -> str:
-        return text if "://" in text else cloud_path(local(text))
+        return cloud_path(local(text)) if text and "://" not in text else text
 
+    paths = ("image", "labels", "ignore", "auxiliary")
     layers = [
-        source.model_copy(update={"image": rooted(source.image), "labels": rooted(source.labels)})
+        source.model_copy(update={name: rooted(getattr(source, name)) for name in paths})
         for source in config.layers
     ]
     return config.model_copy(
@@ -168,3 +249,7 @@ def _rooted(config: TrainConfig, folder: Path) -> TrainConfig:
             "start_from": local(config.start_from),
         }
     )
+
+
+def _is_helped(source: LayerSource | PhantomSource) -> bool:
+    return isinstance(source, LayerSource) and bool(source.auxiliary)

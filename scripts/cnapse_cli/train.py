@@ -25,9 +25,13 @@ def train(
     from cnapse.detection.training import train as train_model
 
     result = train_model(settings, redo=redo, progress=sys.stderr.isatty())
+    if result.stopped is not None:
+        print(f"stopped at step {result.stopped}: nothing better since step {result.step}")
     if result.score is not None:
+        objects = result.score.objects
         print(
-            f"voxel F1 {result.score.voxel_f1:.3f}, object F1 {result.score.object_f1:.3f} "
-            f"at step {result.step}"
+            f"object F1 {result.score.object_f1:.3f} ({objects.true_positives} found, "
+            f"{objects.false_positives} false, {objects.false_negatives} missed), voxel F1 "
+            f"{result.score.voxel_f1:.3f} at step {result.step}"
         )
     print(f"model written to {settings.output}")

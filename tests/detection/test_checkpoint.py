@@ -9,6 +9,7 @@ from cnapse.detection import checkpoint
 from cnapse.detection.checkpoint import ModelBundle, load_bundle, load_checkpoint, save_bundle
 from cnapse.detection.network import UNet
 from cnapse.detection.normalization import ImageNormalization
+from cnapse.detection.registry import build_network
 from cnapse.errors import CheckpointError, ConfigError
 
 TINY = (4, 4, 8, 8, 8)
@@ -63,6 +64,56 @@ def test_the_digest_changes_with_everything(bundle):
     assert replace(bundle).digest == bundle.digest
 
 
+@pytest.mark.parametrize("name", ["detectem", "detectem-frozen", "unet"])
+@pytest.mark.parametrize(("sections", "classes"), [(1, ("synapse",)), (3, ("cleft", "vesicles"))])
+def test_networks_of_all_kinds_come_back(name, sections, classes, tmp_path):
+    network = build_network(name, {"widths": [4, 8, 8]}, sections, len(classes))
+    network.initialize(torch.Generator().manual_seed(2))
+    made = ModelBundle.of(network, resolution=(4, 4, 50), classes=classes, tile=(64, 32))
+    save_bundle(made, tmp_path / "model")
+    found = load_bundle(tmp_path / "model")
+    assert (found.sections, found.classes) == (sections, classes)
+    assert found.options == {"widths": [4, 8, 8]}
+    assert (found.statistics, found.receptive_field.stride) == (made.statistics, 4)
+    assert found.digest == made.digest
+    image = torch.rand(1, sections, 16, 24)
+    with torch.inference_mode():
+        logits = found.network()(image)
+        assert logits.shape == (1, len(classes), 16, 24)
+        torch.testing.assert_close(logits, network.eval()(image), rtol=1e-4, atol=1e-4)
+
+
+def test_a_bundle_of_the_first_kind_stays_as_it_was_written():
+    """Its keys and its digest: what was not there before is not there now."""
+    phantom = load_bundle("phantom")
+    assert set(phantom.to_dict()) == {
+        "architecture", "format", "halo", "normalization", "provenance", "receptive_field",
+        "resolution", "statistics", "tile", "widths",
+    }  # fmt: skip
+    assert phantom.to_dict()["architecture"] == "unet2d-frozen"
+    assert phantom.digest == "331ddbcaf1366c4fc97b036b8c3cf84e83663749d5f06255aed0cfb81dcc8c06"
+    assert (phantom.architecture, phantom.sections, phantom.classes) == (
+        "detectem",
+        1,
+        ("synapse",),
+    )
+
+
+def test_running_statistics_stay_exact_in_a_bundle_of_half_the_size():
+    network = build_network("unet", {"widths": [4, 8]})
+    for name, value in network.state_dict().items():
+        if name.endswith("running_var"):
+            value.fill_(1e-9)
+        if name.endswith("running_mean"):
+            value.fill_(1e9)
+    half = ModelBundle.of(network, resolution=(4, 4, 50)).half()
+    assert half.weights["conv_in.conv1.weight"].dtype == torch.float16
+    assert half.weights["conv_in.norm1.weight"].dtype == torch.float16
+    for name in ("running_var", "running_mean", "num_batches_tracked"):
+        key = f"conv_in.norm1.{name}"
+        assert torch.equal(half.weights[key], network.state_dict()[key])
+
+
 def test_damaged_bundles_are_refused(bundle, tmp_path):
     save_bundle(bundle, tmp_path)
     described = json.loads((tmp_path / "model.json").read_text())
@@ -107,6 +158,19 @@ def test_bundles_that_cannot_be_run_are_refused(bundle, network):
         replace(bundle, statistics="batch")
     with pytest.raises(ConfigError, match="frozen already"):
         bundle.frozen([])
+    for change, message in [
+        ({"sections": 2}, "sections = 2: give an odd number"),
+        ({"classes": ()}, r"classes = \[\]: give each output a name of its own"),
+        ({"classes": ("a", "a")}, "give each output a name of its own"),
+        ({"architecture": "unet3d"}, "'unet3d' is not known"),
+        ({"architecture": "unet", "statistics": "tile"}, "has running statistics"),
+        ({"options": {"depth": 5}}, "has no option 'depth'; it has: widths"),
+    ]:
+        with pytest.raises(ConfigError, match=message):
+            replace(bundle, **change)
+    for change in ({"sections": 3}, {"classes": ("density", "vesicles")}, {"architecture": "unet"}):
+        with pytest.raises(CheckpointError, match="do not fit the network; "):
+            replace(bundle, **change)
     # Statistics of a tile reach over all of it: any halo will do.
     ModelBundle.of(network, resolution=(4, 4, 50), halo=32)
 

@@ -150,16 +150,16 @@ def test_missing_image_is_0_and_changes_nothing_else(statistics):
 
 
 def test_blank_tiles_are_not_run(monkeypatch):
-    from cnapse.detection import inference
+    from cnapse.detection import backends
 
     image = np.zeros((64, 96, 2), np.uint8)
     image[5, 5, 1] = 9
     ran = []
-    original = inference._Runner.probability
+    original = backends.Engine._mean
     monkeypatch.setattr(
-        inference._Runner,
-        "probability",
-        lambda self, inputs: ran.append(len(inputs)) or original(self, inputs),
+        backends.Engine,
+        "_mean",
+        lambda self, images: ran.append(len(images)) or original(self, images),
     )
     bounds = Box.from_shape(image.shape, NM)
     detected(image, bounds, bounds, MODELS["frozen"], zero_is_missing=True)

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from cnapse.detection import normalization
-from cnapse.detection.network import UNet
+from cnapse.detection.network import RunningUNet, UNet
 from cnapse.detection.normalization import ImageNormalization, fold, freeze, pool_statistics
 from cnapse.errors import CheckpointError, ConfigError, FormatError
 
@@ -115,3 +115,30 @@ def test_image_normalization():
         ImageNormalization("standard", std=0)
     with pytest.raises(ConfigError, match='"scale" or "standard", not \'histogram\''):
         ImageNormalization("histogram")
+
+
+def test_running_statistics_fold_away():
+    network = RunningUNet(TINY, channels_in=3, channels_out=2)
+    generator = torch.Generator().manual_seed(1)
+    network.initialize(generator)
+    with torch.no_grad():
+        for name, value in network.state_dict().items():
+            if "running_var" in name:
+                value.copy_(0.1 + torch.rand(value.shape, generator=generator))
+            elif "norm" in name and "num" not in name:
+                value.add_(0.3 * torch.randn(value.shape, generator=generator))
+    frozen = fold(network, network.statistics())
+    image = torch.rand(2, 3, 48, 32, generator=generator)
+    with torch.inference_mode():
+        expected = network.eval()(image)
+        near = 3e-5 * float(expected.abs().max())
+        torch.testing.assert_close(frozen(image), expected, rtol=0, atol=near)
+
+
+def test_sections_are_frozen_with_their_neighbours():
+    network = UNet(TINY, channels_in=3)
+    windows = np.random.default_rng(0).integers(0, 256, (2, 64, 48, 3), dtype=np.uint8)
+    inputs = [torch.from_numpy(w.T[None].astype(np.float32) / 255) for w in windows]
+    expected = fold(network, pool_statistics(network, inputs)).state_dict()
+    for name, value in freeze(network, list(windows)).state_dict().items():
+        torch.testing.assert_close(value, expected[name])
