@@ -91,7 +91,7 @@ class Engine:
     @property
     def took(self) -> str:
         """Which path it takes, for people and records; final once a tile has been run."""
-        path = "compiled" if self._compiled else "eager"
+        path = "eager" if self._compiled is None else "compiled"
         return f"{path} {self.precision} on {self.device.type}{self._why_eager}"
 
     def run(self, batches: Iterable[Image]) -> Iterator[Image]:

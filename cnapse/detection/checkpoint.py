@@ -344,9 +344,11 @@ def _models_folder() -> Path:
 
 def _folder_of(path_or_name: str) -> str:
     is_name = "/" not in path_or_name and not path_or_name.startswith((".", "~"))
-    if not is_name or Path(path_or_name).is_dir():
-        return path_or_name
     shipped = shipped_bundles()
+    # A folder that happens to have a shipped model's name is no reason to refuse that model.
+    is_other = path_or_name in shipped and not (Path(path_or_name) / _MODEL).is_file()
+    if not is_name or (Path(path_or_name).is_dir() and not is_other):
+        return path_or_name
     if path_or_name not in shipped:
         raise CheckpointError(
             f"model {path_or_name!r} is neither a folder nor shipped with cnapse; shipped: "

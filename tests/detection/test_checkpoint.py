@@ -218,3 +218,12 @@ def test_nothing_but_tensors_is_unpickled(tmp_path):
         load_checkpoint(path)
     with pytest.raises(CheckpointError, match="no such checkpoint file"):
         load_checkpoint(tmp_path / "none.chkpt")
+
+
+def test_a_folder_of_another_kind_does_not_hide_a_shipped_model(tmp_path, monkeypatch) -> None:
+    (tmp_path / "phantom").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert load_bundle("phantom").digest
+    (tmp_path / "phantom" / "model.json").write_text("{}")
+    with pytest.raises(CheckpointError):
+        load_bundle("phantom")

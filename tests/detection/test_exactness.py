@@ -11,9 +11,10 @@ from cnapse.detection.registry import build_network
 from cnapse.geometry import Box, Grid
 
 NM = (4.0, 4.0, 50.0)
-# Widths at which torch takes the same kernels for images of 80 px and more.
-WIDTHS = ([16, 16, 16], [4, 16, 64])
-HALO = 40
+# Torch has other kernels for a convolution of 20,480 numbers or less, which round otherwise: so no
+# level of a tile with its halo, or of the whole, may be as small (an image of 143 x 143 px is).
+WIDTHS = [16, 32, 64]
+RIM = 104
 CLASSES = ("density", "vesicles")
 
 
@@ -44,15 +45,13 @@ def mirrored(image, box, bounds):
 def whole(image, network, bounds, sections):
     """Probability (x, y, z, class) of each section from one forward of all of it, mirrored."""
     nx, ny, nz = image.shape
-    grown = bounds.grown(
-        (HALO, HALO, sections // 2), (-nx % 4 + HALO, -ny % 4 + HALO, sections // 2)
-    )
+    grown = bounds.grown((RIM, RIM, sections // 2), (-nx % 4 + RIM, -ny % 4 + RIM, sections // 2))
     volume = torch.from_numpy(mirrored(image, grown, bounds).T.astype(np.float32) / np.float32(255))
     out = np.empty((nx, ny, nz, network.channels_out), np.uint8)
     for z in range(nz):
         with torch.inference_mode():
             shown = volume[None, z : z + sections].contiguous(memory_format=torch.channels_last)
-            inner = network(shown)[0, :, HALO : HALO + ny, HALO : HALO + nx]
+            inner = network(shown)[0, :, RIM : RIM + ny, RIM : RIM + nx]
         out[:, :, z] = torch.round(255 * torch.sigmoid(inner)).to(torch.uint8).numpy().T
     return out
 
@@ -60,22 +59,21 @@ def whole(image, network, bounds, sections):
 @settings(max_examples=20, deadline=None)
 @given(
     shape=st.tuples(st.integers(1, 90), st.integers(1, 90), st.integers(1, 3)),
-    tile=st.tuples(st.sampled_from([16, 20, 48, 96]), st.sampled_from([32, 64])),
+    tile=st.tuples(st.sampled_from([64, 68, 96]), st.sampled_from([64, 72])),
     halo=st.sampled_from([40, 44]),
     offset=st.tuples(st.integers(-40, 40), st.integers(-40, 40), st.integers(-3, 3)),
     block=st.tuples(st.integers(30, 90), st.integers(30, 90), st.integers(1, 2)),
     batch=st.integers(1, 4),
     sections=st.sampled_from([1, 3]),
     classes=st.integers(1, 2),
-    widths=st.sampled_from(WIDTHS),
     seed=st.integers(0, 999),
 )
 def test_tiles_equal_one_forward_of_the_whole_section(
-    shape, tile, halo, offset, block, batch, sections, classes, widths, seed
+    shape, tile, halo, offset, block, batch, sections, classes, seed
 ):
     image = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
     bounds = Box.from_shape(shape, NM, offset)
-    network = random_unet(seed, widths, sections, classes)
+    network = random_unet(seed, WIDTHS, sections, classes)
     model = ModelBundle.of(network, resolution=NM, tile=tile, halo=halo, classes=CLASSES[:classes])
     found = np.zeros((*shape, classes), np.uint8)
     for part in Grid(bounds, block):
