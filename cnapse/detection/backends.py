@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from cnapse.detection.checkpoint import ModelBundle
 from cnapse.detection.cropping import CroppedUNet
+from cnapse.detection.devices import checked_device
 from cnapse.detection.network import FrozenUNet, RunningUNet
 from cnapse.detection.tta import Augmentation, views_of
 from cnapse.errors import ConfigError
@@ -65,7 +66,7 @@ class Engine:
         augmentation: Augmentation = "none",
     ) -> None:
         _limit_threads()
-        self.device = _device(device)
+        self.device = checked_device(device)
         self.precision = precision
         self.views = views_of(augmentation)
         self.halo = model.halo
@@ -270,13 +271,3 @@ def _limit_threads() -> None:
     threads = os.environ.get("OMP_NUM_THREADS", "")
     if threads.isdigit() and int(threads) > 0:
         torch.set_num_threads(int(threads))
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f'device {name!r} cannot be used ({reason}): take "cpu"') from error
-    return device

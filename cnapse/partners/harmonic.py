@@ -39,17 +39,7 @@ from cnapse.errors import ConfigError, ConvergenceError
 from cnapse.geometry import Resolution, Triple, triple
 from cnapse.partners.arrivals import Arrivals
 from cnapse.partners.labels import Labels, Tissue, labels_of
-from cnapse.partners.laplace import (
-    Parts,
-    conjugate_gradients,
-    diffused,
-    flooded,
-    kinds_of,
-    numbered,
-    parts_of,
-    source_of,
-    system_of,
-)
+from cnapse.partners.laplace import Parts, diffused, parts_of, solved
 
 __all__ = ["EXTRAPOLATION", "FRONTIER", "Laplace", "potential", "solve", "splits"]
 
@@ -153,13 +143,14 @@ def potential(
         there); 0 where there is none.
     """
     how = how or Laplace()
-    labels, parts = _labels(tissue), _parts(tissue.resolution)
-    kinds = kinds_of(labels)
-    count, _ = flooded(kinds, emitters)
-    unknowns = numbered(kinds, count, emitters, parts)
-    system = system_of(kinds, unknowns, parts, *_conductance(tissue.resolution, how))
-    source = source_of(kinds, unknowns, parts, emitters)
-    u, *met = conjugate_gradients(system, source, how.tolerance, how.max_iterations)
+    parts = _parts(tissue.resolution)
+    _, _, unknowns, u, *met = solved(
+        _labels(tissue),
+        emitters,
+        parts,
+        _conductance(tissue.resolution, how),
+        (how.tolerance, how.max_iterations),
+    )
     _check(how, *met)
     mean = np.zeros(tissue.cells.shape, order="F")
     x, y, z = unknowns.voxels.T - 1

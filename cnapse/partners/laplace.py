@@ -36,6 +36,7 @@ __all__ = [
     "number_of",
     "numbered",
     "parts_of",
+    "solved",
     "source_of",
     "system_of",
     "taken_up",
@@ -493,6 +494,24 @@ def _before(a: Any, b: Any) -> bool:
 
 
 @njit(nogil=True, cache=True)
+def solved(
+    labels: Labels, emitters: Any, parts: Parts, conductance: Any, limits: tuple[float, int]
+) -> Any:
+    """What each voxel is, absorbing faces, unknowns, their potential, iterations and residual.
+
+    `conductance` [2, 3] is that between two parts and through a wall, `limits` the tolerance and
+    the most iterations.
+    """
+    kinds = kinds_of(labels)
+    count, faces = flooded(kinds, emitters)
+    unknowns = numbered(kinds, count, emitters, parts)
+    system = system_of(kinds, unknowns, parts, conductance[0], conductance[1])
+    source = source_of(kinds, unknowns, parts, emitters)
+    u, iterations, residual = conjugate_gradients(system, source, limits[0], limits[1])
+    return kinds, faces, unknowns, u, iterations, residual
+
+
+@njit(nogil=True, cache=True)
 def diffused(
     labels: Labels,
     emitters: Any,
@@ -503,16 +522,13 @@ def diffused(
 ) -> Any:
     """All of it in one call: what passes between Python and a kernel takes longer than some of it.
 
-    `conductance` [2, 3] is that between two parts and through a wall, `limits` the tolerance and
-    the most iterations. Returns cells, shares and voxels as `taken_up` does; what leaves through
-    each face of the cutout [axis, end]; what is trapped; the iterations and the residual.
+    `conductance` and `limits` are those of `solved`. Returns cells, shares and voxels as `taken_up`
+    does; what leaves through each face of the cutout [axis, end]; what is trapped; the iterations
+    and the residual.
     """
-    kinds = kinds_of(labels)
-    count, faces = flooded(kinds, emitters)
-    unknowns = numbered(kinds, count, emitters, parts)
-    system = system_of(kinds, unknowns, parts, conductance[0], conductance[1])
-    source = source_of(kinds, unknowns, parts, emitters)
-    u, iterations, residual = conjugate_gradients(system, source, limits[0], limits[1])
+    kinds, faces, unknowns, u, iterations, residual = solved(
+        labels, emitters, parts, conductance, limits
+    )
     voxels, flux, places, out, trapped = absorbed(
         kinds, unknowns, parts, u, conductance[1], faces, emitters
     )

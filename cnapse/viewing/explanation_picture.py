@@ -25,7 +25,7 @@ from cnapse.viewing.explanation_shares import draw_shares, draw_text
 from cnapse.viewing.page import INK, PALE, Page, flowed, text_width
 from cnapse.viewing.palette import SYNAPSE
 from cnapse.viewing.panels import Pixels, Screen
-from cnapse.viewing.picture import round_length
+from cnapse.viewing.picture import roomiest, round_length
 
 __all__ = ["draw_explanation", "page_of"]
 
@@ -242,7 +242,7 @@ def _draw_names(page: Page, shown: Explanation, slab: Slab, screen: Screen, corn
     page.text(x + 10, y + 18, name, size=8, colour="white", bold=True, halo=INK)
     view = shown.view
     for cell in [*([view.pre] if view.pre else []), *view.partners]:
-        place = _roomiest(drawn.cell_shape(shown, slab, screen, cell.id), 0.045 * columns)
+        place = roomiest(drawn.cell_shape(shown, slab, screen, cell.id), 0.045 * columns)
         if place is None:
             continue
         half = text_width(cell.called, 7.5, bold=True) / 2 + 6
@@ -255,15 +255,6 @@ def _draw_names(page: Page, shown: Explanation, slab: Slab, screen: Screen, corn
             x + across, y + down, cell.called,
             size=7.5, bold=True, colour="white", side="center", halo=INK,
         )  # fmt: skip
-
-
-def _roomiest(shape: npt.NDArray[np.bool_], room: float) -> Corner | None:
-    """Column and row of the pixel farthest from a shape's rim; None if that is too near."""
-    from scipy.ndimage import distance_transform_edt
-
-    distance = distance_transform_edt(np.pad(shape, 1))[1:-1, 1:-1]
-    row, column = np.unravel_index(int(distance.argmax()), distance.shape)
-    return (float(column), float(row)) if distance[row, column] >= room else None
 
 
 def _draw_scale_bar(page: Page, screen: Screen, corner: Corner) -> None:

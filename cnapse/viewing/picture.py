@@ -225,14 +225,14 @@ def _draw_labels(
     """Names of the cells, where there is room for them."""
     for cell in [*([view.pre] if view.pre else []), *view.partners]:
         shape = panels.shape_of(view.cells[:, :, section] == cell.id, screen)
-        place = _roomiest(shape, _LABEL_ROOM * max(screen.shape))
+        place = roomiest(shape, _LABEL_ROOM * max(screen.shape))
         if place is None:
             continue
         x, y = corner[0] + place[0], corner[1] + place[1]
         page.text(x, y, cell.called, size=8, bold=True, colour="white", side="center", halo=INK)
 
 
-def _roomiest(shape: panels.Mask, room: float) -> tuple[float, float] | None:
+def roomiest(shape: panels.Mask, room: float) -> tuple[float, float] | None:
     """Column and row of the pixel farthest from a shape's rim; None if that is too near."""
     from scipy.ndimage import distance_transform_edt
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import numpy as np
 import pandas as pd
@@ -11,26 +10,6 @@ import pytest
 
 from cnapse.geometry import Box
 from cnapse.volumes.writer import create_layer
-from cnapse_cli import main as cli
-
-
-@pytest.fixture
-def cnapse(monkeypatch, capsys):
-    """Call the command in this process; its exit code, output and error line."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["cnapse", *map(str, arguments)])
-        monkeypatch.delenv("CNAPSE_DEBUG", raising=False)
-        with pytest.raises(SystemExit) as exit_:
-            cli.main()
-        out, err = capsys.readouterr()
-        code = exit_.value.code
-        if isinstance(code, str):
-            return 1, out, code
-        return int(code or 0), out, err
-
-    return call
-
 
 PREDICTED = pd.DataFrame(
     {

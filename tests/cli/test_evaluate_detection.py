@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import tomllib
 
 import h5py
@@ -14,28 +13,9 @@ import tifffile
 
 from cnapse.geometry import Box
 from cnapse.volumes.writer import create_layer
-from cnapse_cli import main as cli
 
 NM = (4.0, 4.0, 40.0)
 SHAPE = (64, 64, 8)
-
-
-@pytest.fixture
-def cnapse(monkeypatch, capsys):
-    """Call the command in this process; its exit code, output and error line."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["cnapse", *map(str, arguments)])
-        monkeypatch.delenv("CNAPSE_DEBUG", raising=False)
-        with pytest.raises(SystemExit) as exit_:
-            cli.main()
-        out, err = capsys.readouterr()
-        code = exit_.value.code
-        if isinstance(code, str):
-            return 1, out, code
-        return int(code or 0), out, err
-
-    return call
 
 
 def layer(path, kind: str, array: np.ndarray) -> None:

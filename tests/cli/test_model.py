@@ -1,7 +1,6 @@
 """`cnapse model`: what it prints, what it leaves, how it fails."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
@@ -10,23 +9,8 @@ import torch
 
 from cnapse.detection.checkpoint import load_bundle
 from cnapse.detection.network import UNet
-from cnapse_cli import main as cli
 
 NM = ("--resolution", 4, 4, 50)
-
-
-@pytest.fixture
-def cnapse(monkeypatch, capsys):
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["cnapse", *map(str, arguments)])
-        monkeypatch.delenv("CNAPSE_DEBUG", raising=False)
-        with pytest.raises(SystemExit) as exit_:
-            cli.main()
-        out, err = capsys.readouterr()
-        code = exit_.value.code
-        return (1, out, code) if isinstance(code, str) else (int(code or 0), out, err)
-
-    return call
 
 
 @pytest.fixture
