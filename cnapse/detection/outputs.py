@@ -128,7 +128,8 @@ def _tiff(path: Path, bounds: Box, classes: Sequence[str]) -> Iterator[Output]:
     shape = [{"x": width, "y": height, "z": depth, "c": len(classes)}[axis] for axis in order]
     x, y, z = bounds.resolution
     described: dict[str, Any]
-    if bounds.voxels * len(classes) < _IMAGEJ_BYTES:
+    # tifffile folds pages one pixel wide when it writes ImageJ's format.
+    if width > 1 and bounds.voxels * len(classes) < _IMAGEJ_BYTES:
         options: dict[str, Any] = {"imagej": True, "resolution": (1 / x, 1 / y)}
         described = {"axes": order.upper(), "spacing": z, "unit": "nm"}
     else:

@@ -1,5 +1,7 @@
 """From file or layer to file or layer."""
 
+import itertools
+
 import h5py
 import numpy as np
 import pytest
@@ -81,6 +83,19 @@ def test_no_pixel_is_left_out(shape, tmp_path_factory):
     found, _ = read_volume(folder / "p.tif")
     assert found.shape == shape
     assert (found == 255).all()
+
+
+@pytest.mark.parametrize("name", ["p.tif", "p.h5"])
+@pytest.mark.parametrize("shape", list(itertools.product((1, 2, 5), repeat=3)))
+def test_thin_files_keep_their_axes(shape, name, tmp_path):
+    levels = np.arange(np.prod(shape), dtype=np.uint8).reshape(*shape, 1)
+    with open_output(tmp_path / name, Box.from_shape(shape, NM), ["synapse"]) as output:
+        for z in range(shape[2]):
+            section = Box((0, 0, z), (*shape[:2], z + 1), NM)
+            output.write(levels[:, :, z : z + 1], section)
+    found, box = read_volume(tmp_path / name)
+    np.testing.assert_array_equal(found, levels[..., 0])
+    assert box.resolution == pytest.approx(NM)
 
 
 def test_a_layer_keeps_its_place_and_a_mask_counts(tmp_path):
