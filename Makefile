@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test soak lint bench train clean
+.PHONY: demo test soak lint bench chaos train clean
 .DEFAULT_GOAL := demo
 
 $(READY): pyproject.toml constraints.txt
@@ -29,7 +29,10 @@ lint: $(READY)  ## Style, types, arrows between the packages
 	$(BIN)/lint-imports
 
 bench: $(READY)  ## Timings beside other tools
-	$(BIN)/python benchmarks/partners.py
+	for name in detection labeling partners queue; do $(BIN)/python benchmarks/$$name.py --quick || exit 1; done
+
+chaos: $(READY)  ## Workers killed, storage failing, messages doubled: the same bytes for 20 seeds
+	$(BIN)/python benchmarks/chaos.py --seeds 20
 
 train: $(READY)  ## The shipped weights, as they were made (about half an hour)
 	$(BIN)/cnapse train benchmarks/train_phantom.toml

@@ -25,6 +25,7 @@ __all__ = [
     "LinkSection",
     "MeasureSection",
     "PyramidSection",
+    "StorageSection",
     "TasksSection",
     "load_config",
 ]
@@ -67,6 +68,8 @@ class LayersSection(Section):
     """A map or a segmentation of vesicles, for ``assign.density = "cleft"``."""
     direction: Layer | None = None
     """Three channels x, y, z: vectors from post to pre, for ``assign.density = "cleft"``."""
+    mask: Layer | None = None
+    """Where it is 0, or is not at all, the probability is 0: only the rest is looked at."""
 
 
 class BoundsSection(Section):
@@ -111,6 +114,8 @@ class LabelSection(Section):
     min_voxels: Positive = 1
     """Smaller objects are dropped; whole objects count, not their parts in a block."""
     max_voxels: Positive | None = None
+    channel: Annotated[int, Field(ge=0)] | str | None = None
+    """Of a map of several classes: name or number; else "synapse", "density" or the first."""
     block: BlockShape | None = None
 
 
@@ -158,6 +163,17 @@ class AssignSection(Section):
         return {name: value for name, value in given.items() if name not in self._OWN}
 
 
+class StorageSection(Section):
+    """How the layers that a run makes are stored; all of it without loss."""
+
+    probability: Literal["raw", "png"] = "raw"
+    """Encoding of the chunks; in buckets ``raw`` ones are gzip'd."""
+    synapses: Literal["compressed_segmentation", "compresso", "raw"] = "compressed_segmentation"
+    """The same; tensorstore does not read ``compresso``."""
+    sharded: bool = False
+    """At the end, pack each layer into few large files below the folder ``sharded``."""
+
+
 class PyramidSection(Section):
     """Coarser scales of the layers that a run makes."""
 
@@ -198,6 +214,7 @@ class Config(TomlFile):
     measure: MeasureSection = MeasureSection()
     assign: AssignSection = AssignSection()
     pyramid: PyramidSection = PyramidSection()
+    storage: StorageSection = StorageSection()
     link: LinkSection = LinkSection()
     tasks: TasksSection = TasksSection()
 
@@ -220,6 +237,11 @@ class Config(TomlFile):
             raise ValueError(
                 "layers.vesicles and layers.direction tell the presynaptic side of densities that "
                 'cover the cleft: set assign.density = "cleft", or take them out'
+            )
+        if given.mask and (given.probability or given.synapses or not given.image):
+            raise ValueError(
+                "layers.mask tells where an image is searched: it goes without layers.probability "
+                "and layers.synapses; take it out, and set those to 0 outside of it if need be"
             )
         if given.image and not given.probability and not given.synapses and not self.detect.model:
             raise ValueError(

@@ -13,10 +13,12 @@ the way out; the command line prints it as one line.
     ├── LayerNotFoundError (FileNotFoundError)  no file, no layer, no such scale
     ├── LayerExistsError   (FileExistsError)    would overwrite
     ├── FormatError        (ValueError)         a file or array with a wrong shape, dtype or content
+    │   └── DamagedFileError                    a file of a run whose bytes are not what was written
     ├── CheckpointError    (ValueError)         weights that do not fit the network
     ├── ConvergenceError   (RuntimeError)       an iteration that did not reach its tolerance
     ├── TableError         (ValueError)         a table with wrong or missing columns
     ├── StorageError       (OSError)            a disk that is full, no permission
+    │   └── StorageUnavailableError             a store that cannot be reached for now
     ├── RunStateError      (RuntimeError)       a run whose parameters changed, or is incomplete
     └── TasksFailedError   (RuntimeError)       tasks that were set aside after all their tries
 
@@ -38,12 +40,14 @@ __all__ = [
     "CnapseError",
     "ConfigError",
     "ConvergenceError",
+    "DamagedFileError",
     "FormatError",
     "LayerExistsError",
     "LayerNotFoundError",
     "ResolutionError",
     "RunStateError",
     "StorageError",
+    "StorageUnavailableError",
     "TableError",
     "TasksFailedError",
     "one_line",
@@ -80,6 +84,25 @@ class FormatError(CnapseError, ValueError):
     """A file or array whose shape, dtype or content is not what is needed."""
 
 
+class DamagedFileError(FormatError):
+    """A file of a run whose bytes are not those that were written: truncated, or flipped bits.
+
+    Attributes
+    ----------
+    path : str
+        The file, with its protocol; whoever made it can make it again.
+    """
+
+    def __init__(self, path: str, why: str) -> None:
+        self.path = path
+        self.why = why
+        super().__init__(f"{path} is damaged ({why}): delete it, and what made it makes it again")
+
+    def __reduce__(self) -> tuple[type[DamagedFileError], tuple[str, str]]:
+        # The default would pass the message as the path.
+        return type(self), (self.path, self.why)
+
+
 class CheckpointError(CnapseError, ValueError):
     """Weights that do not fit the network, or a model bundle that is not whole."""
 
@@ -94,6 +117,10 @@ class TableError(CnapseError, ValueError):
 
 class StorageError(CnapseError, OSError):
     """A disk that is full, a file that must not be read or written, a folder that cannot be."""
+
+
+class StorageUnavailableError(StorageError):
+    """A store that failed for longer than it is tried again; later it may answer."""
 
 
 class RunStateError(CnapseError, RuntimeError):

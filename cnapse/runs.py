@@ -12,8 +12,12 @@ import numpy.typing as npt
 from cnapse.config import Config, LayerSection, load_config
 from cnapse.errors import BoundsError, ConfigError, LayerNotFoundError, RunStateError
 from cnapse.geometry import Box, Triple, format_resolution
+from cnapse.store import Store
+from cnapse.volumes.channels import channel_names, chosen_channel
 from cnapse.volumes.grow import grown_labels, reach_of
+from cnapse.volumes.mask import read_mask
 from cnapse.volumes.reader import Layer, open_layer
+from cnapse.volumes.stored import load_info
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LAYER_KINDS", "LayerName", "RunData", "cutout", "open_run"]
 
-LayerName = Literal["image", "cells", "probability", "synapses", "vesicles", "direction"]
+LayerName = Literal["image", "cells", "probability", "synapses", "vesicles", "direction", "mask"]
 
 LAYER_KINDS: dict[LayerName, Literal["image", "segmentation"] | None] = {
     "image": "image",
@@ -32,8 +36,10 @@ LAYER_KINDS: dict[LayerName, Literal["image", "segmentation"] | None] = {
     "synapses": "segmentation",
     "vesicles": None,
     "direction": "image",
+    "mask": None,
 }
 
+_VESICLES = "vesicles"
 # A layer that covers so much is as good as whole: its rim may be cut off.
 _ALL = 0.99
 
@@ -50,6 +56,7 @@ class RunData:
     def __init__(self, config: Config) -> None:
         self.config = config
         self._layers: dict[tuple[LayerName, int | None], Layer] = {}
+        self._told_missing: dict[int, int] = {}
 
     # --- layers ---------------------------------------------------------------------------------
 
@@ -70,7 +77,8 @@ class RunData:
         ----------
         name : str
         channel : int, optional
-            Which one, where there are several.
+            Which one, where there are several; of the probability the one that
+            `probability_channel` tells.
 
         Raises
         ------
@@ -80,6 +88,8 @@ class RunData:
             If it is not there.
         """
         key = (name, channel)
+        if key not in self._layers and name == "probability" and channel is None:
+            self._layers[key] = self.layer(name, self.probability_channel)
         if key not in self._layers:
             section = self.given(name)
             if section is None and name not in ("probability", "synapses"):
@@ -93,6 +103,45 @@ class RunData:
             )
         return self._layers[key]
 
+    @functools.cached_property
+    def probability_channel(self) -> int:
+        """The channel of the probability that objects are made of: ``label.channel``.
+
+        Raises
+        ------
+        ConfigError
+            If there is none such, or one must be chosen.
+        LayerNotFoundError
+            If the layer is not there.
+        """
+        info = self._probability_info
+        return chosen_channel(
+            channel_names(info),
+            int(info.get("num_channels", 1)),
+            self.config.label.channel,
+            self.layer_path("probability"),
+            "label.channel",
+        )
+
+    @functools.cached_property
+    def _vesicles_channel(self) -> int | None:
+        """The channel of the probability that shows vesicles, if they are asked for."""
+        has_map = self.first_layer != "synapses" or self.given("probability") is not None
+        if self.config.assign.density != "cleft" or not has_map:
+            return None
+        names = channel_names(self._probability_info)
+        return names.index(_VESICLES) if _VESICLES in names else None
+
+    @functools.cached_property
+    def _probability_info(self) -> dict[str, Any]:
+        return load_info(self.layer_path("probability"))
+
+    def read_mask(self, box: Box) -> npt.NDArray[np.bool_] | None:
+        """Whether voxels count for the mask; None without such a layer."""
+        if self.config.layers.mask is None:
+            return None
+        return read_mask(self.layer("mask"), box)
+
     def read_cells(self, box: Box) -> npt.NDArray[np.uint64]:
         """Cells over a box at the working resolution, grown if the configuration says so."""
         layer = self.layer("cells")
@@ -104,9 +153,13 @@ class RunData:
         return np.asfortranarray(grown[box.slices(wide)])
 
     def read_vesicles(self, box: Box) -> npt.NDArray[Any] | None:
-        """A map of vesicles over a box, labels as bool; None without such a layer."""
+        """A map of vesicles over a box, labels as bool; None without such a layer.
+
+        A probability with a channel "vesicles" has such a map where ``assign.density = "cleft"``.
+        """
         if self.config.layers.vesicles is None:
-            return None
+            channel = self._vesicles_channel
+            return None if channel is None else self.layer("probability", channel).read(box)
         layer = self.layer("vesicles")
         vesicles = layer.read(box)
         return vesicles != 0 if layer.kind == "segmentation" else vesicles
@@ -135,8 +188,6 @@ class RunData:
         ConfigError
             If the configuration has no image or no cells.
         """
-        from cnapse.viewing.exhibit import present_layers
-
         for name in ("image", "cells"):
             if getattr(self.config.layers, name) is None:
                 raise ConfigError(f"layers.{name} is missing: a picture needs it")
@@ -145,9 +196,25 @@ class RunData:
             "cells": self.read_cells(box),
             "synapses": self.layer("synapses").read(box),
         }
-        if present_layers({"probability": self.layer_path("probability")}):
+        if self._has_probability:
             arrays["probability"] = self.layer("probability").read(box)
         return arrays
+
+    def taken_missing(self) -> dict[LayerName, int]:
+        """Chunks that were not there and were read as 0, by layer, since this was last asked."""
+        counts: dict[LayerName, int] = {}
+        # One layer may be here by several names of its channel.
+        sources = {id(layer): (name, layer) for (name, _), layer in self._layers.items()}
+        for key, (name, layer) in sources.items():
+            new = layer.missing_chunks - self._told_missing.get(key, 0)
+            self._told_missing[key] = layer.missing_chunks
+            if new:
+                counts[name] = counts.get(name, 0) + new
+        return counts
+
+    @functools.cached_property
+    def _has_probability(self) -> bool:
+        return Store(self.layer_path("probability")).exists("info")
 
     # --- boxes ----------------------------------------------------------------------------------
 
@@ -193,9 +260,10 @@ class RunData:
         Raises
         ------
         BoundsError
-            If cells, probability or image do not overlap with the layer the run starts from.
+            If cells, probability, image or mask do not overlap with the layer the run starts from.
         """
-        for name in self._others():
+        names = self._others()
+        for name in [*names, "mask"] if self.given("mask") else names:
             if self.layer(name).bounds.intersection(self.frame).empty:
                 raise BoundsError(
                     f"layers do not overlap: {name} ({self.layer_path(name)}) covers "

@@ -22,6 +22,7 @@ MODEL = "phantom"
 MODEL_RESOLUTION: Resolution = (4.0, 4.0, 50.0)
 
 _BLOCK: Triple = (512, 512, 64)
+_DETECT_BLOCK: Triple = (1024, 1024, 16)
 # Beyond this a network sees something else: 4 and 4.6 nm look alike, 4 and 8 nm do not.
 _OTHER_SIZE = 1.6
 
@@ -52,6 +53,8 @@ _NO_CELLS = (
     '# cells = "cells"              # a segmentation: without it there are no tables, only synapses'
 )
 
+_MASK = '# mask = "mask"                # a layer: only where it is not 0 synapses are looked for'
+
 _ASSIGN = """\
 
 [assign]
@@ -63,7 +66,7 @@ _DETECT = """\
 
 [detect]
 model = {model}              # shipped, but knows synthetic tissue only: train on your own data
-block = {block}
+{block:<31}# and as much more as the model's tiles take
 # zero_is_missing = true       # if image value 0 means that there is no image
 """
 
@@ -188,7 +191,7 @@ def _text(run: RunData, scales: Mapping[LayerName, Sequence[Layer]], folder: Pat
     detected = run.first_layer == "image"
     lines = [f"{name} = {_quoted(path)}" for name, path in paths.items()]
     has_cells = run.given("cells") is not None
-    thin = (*block[:2], run.chunk[2])
+    detect = _block(run.frame, run.chunk, _DETECT_BLOCK)
     return _TEXT.format(
         output=_quoted(run.config.output),
         resolution=f"resolution = {_numbers(run.config.resolution)}",
@@ -196,11 +199,13 @@ def _text(run: RunData, scales: Mapping[LayerName, Sequence[Layer]], folder: Pat
         block=f"block = {_numbers(block)}",
         chunk=_numbers(run.chunk),
         names=_NAMES if has_cells else "",
-        layers="\n".join(lines if has_cells else [*lines, _NO_CELLS]),
+        layers="\n".join(lines + ([] if has_cells else [_NO_CELLS]) + [_MASK] * detected),
         size=common.voxels / 1e6,
         start=_numbers(common.start),
         stop=_numbers(common.stop),
-        detect=_DETECT.format(model=_quoted(MODEL), block=_numbers(thin)) if detected else "",
+        detect=_DETECT.format(model=_quoted(MODEL), block=f"block = {_numbers(detect)}")
+        if detected
+        else "",
         binary="# binary = true                # the map is hand-drawn\n"
         if run.first_layer == "probability"
         else "",
@@ -217,12 +222,12 @@ def _common(run: RunData) -> Box:
     return box
 
 
-def _block(frame: Box, chunk: Triple) -> Triple:
+def _block(frame: Box, chunk: Triple, near: Triple = _BLOCK) -> Triple:
     """Whole chunks, near what a worker holds easily, and not larger than the volume."""
     return triple(
         [
             max(1, min(round(wanted / c), math.ceil(n / c))) * c
-            for wanted, c, n in zip(_BLOCK, chunk, frame.shape, strict=True)
+            for wanted, c, n in zip(near, chunk, frame.shape, strict=True)
         ]
     )
 

@@ -8,7 +8,7 @@ are a bit field in Parquet, and names joined by ``|`` in CSV. Positions are cent
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntFlag
 from pathlib import Path
@@ -19,7 +19,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cnapse.errors import LayerNotFoundError, TableError
+from cnapse.errors import DamagedFileError, LayerNotFoundError, TableError
 from cnapse.store import Store, cloud_path
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "parse_flags",
     "parse_parquet",
     "read_metadata",
+    "read_part",
     "read_table",
     "validate",
     "write_table",
@@ -244,7 +245,7 @@ def parquet_bytes(
         schema=pa.schema(fields, metadata={"cnapse_table": schema.name, **(metadata or {})}),
     )
     buffer = io.BytesIO()
-    pq.write_table(arrow, buffer, compression="zstd")
+    pq.write_table(arrow, buffer, compression="zstd", write_page_checksum=True)
     return buffer.getvalue()
 
 
@@ -309,7 +310,7 @@ def read_table(
     location = cloud_path(path)
     folder, _, name = location.rpartition("/")
     if name.endswith((".csv", ".parquet")):
-        parts: Iterable[bytes] = [Store(folder).read(name)]
+        store, names = Store(folder), [name]
     else:
         store = Store(location)
         names = [n for n in store.names() if n.endswith(".parquet") and "/" not in n]
@@ -317,11 +318,14 @@ def read_table(
             raise LayerNotFoundError(
                 f"no table at {location}: expected a .csv, a .parquet or parts"
             )
-        parts = (store.read(n) for n in names)
-    reader = _from_csv if name.endswith(".csv") else parse_parquet
     try:
-        table = pd.concat([reader(part) for part in parts], ignore_index=True)
-    except (pa.ArrowInvalid, ValueError) as error:
+        if name.endswith(".csv"):
+            table = _from_csv(store.read(name))
+        else:
+            table = pd.concat([read_part(store, n) for n in names], ignore_index=True)
+    except DamagedFileError as error:
+        raise TableError(f"{error.path} is not a table that can be read: {error.why}") from error
+    except ValueError as error:
         raise TableError(f"{location} is not a table that can be read: {error}") from error
     if columns is None:
         return table
@@ -361,10 +365,39 @@ def _field_notes(column: Column) -> dict[str, str]:
     return {"unit": column.unit, "meaning": column.meaning}
 
 
-def parse_parquet(data: bytes) -> pd.DataFrame:
-    """The table in the bytes of a Parquet file."""
-    table: pd.DataFrame = pq.read_table(io.BytesIO(data)).to_pandas()
+def parse_parquet(data: bytes, path: str = "a table") -> pd.DataFrame:
+    """The table in the bytes of a Parquet file, its checksums looked at.
+
+    Parameters
+    ----------
+    data : bytes
+    path : str
+        The file, for errors.
+
+    Raises
+    ------
+    DamagedFileError
+        If the bytes are not those of a whole table.
+    """
+    try:
+        arrow = pq.read_table(io.BytesIO(data), page_checksum_verification=True)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise DamagedFileError(path, " ".join(str(error).split())) from error
+    table: pd.DataFrame = arrow.to_pandas()
     return table
+
+
+def read_part(store: Store, name: str) -> pd.DataFrame:
+    """A Parquet file of a run.
+
+    Raises
+    ------
+    LayerNotFoundError
+        If it is not there.
+    DamagedFileError
+        If it is damaged.
+    """
+    return parse_parquet(store.read(name), f"{store.path}/{name}")
 
 
 _DTYPES = {column.name: column.dtype for schema in TABLES.values() for column in schema.columns}

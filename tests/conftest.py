@@ -1,8 +1,15 @@
 """What several tests share: real data if it is there, and a small tissue made by hand."""
 
+import contextlib
 import hashlib
+import importlib.util
 import os
-from collections.abc import Callable
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,3 +116,85 @@ def phantom(tmp_path_factory) -> Path:
     spec = PhantomSpec((400, 384, 22), seed=77, voxel_offset=(1003, -501, 40))
     assert write_phantom(spec, folder) >= 5
     return folder
+
+
+@dataclass(frozen=True)
+class Aws:
+    """An S3 and SQS server on loopback: moto, which keeps all in memory."""
+
+    endpoint: str
+
+    def bucket(self, name: str) -> str:
+        """Make a bucket; its URL."""
+        self.client("s3").create_bucket(Bucket=name)
+        return f"s3://{name}"
+
+    def queue(self, name: str, **attributes: str) -> str:
+        """Make a queue; its URL."""
+        self.client("sqs").create_queue(QueueName=name, Attributes=attributes)
+        return f"sqs://{name}"
+
+    def client(self, service: str):
+        """A boto3 client."""
+        import boto3
+
+        return boto3.client(service)
+
+    def reset(self) -> None:
+        """Forget all buckets and queues."""
+        request = urllib.request.Request(f"{self.endpoint}/moto-api/reset", method="POST")
+        urllib.request.urlopen(request, timeout=30).close()
+
+
+@pytest.fixture(scope="session")
+def aws_server(tmp_path_factory) -> Iterator[Aws]:
+    """The server's process; tests take `aws`."""
+    for name in ("moto", "flask", "flask_cors"):
+        if importlib.util.find_spec(name) is None:
+            pytest.skip(f"{name} is not installed: pip install 'moto[s3,sqs]' flask flask-cors")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    said = tmp_path_factory.mktemp("moto") / "moto.log"
+    with said.open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    server = Aws(f"http://127.0.0.1:{port}")
+    try:
+        until = time.monotonic() + 60
+        while True:
+            with contextlib.suppress(OSError):
+                urllib.request.urlopen(f"{server.endpoint}/moto-api/data.json", timeout=5).close()
+                break
+            if process.poll() is not None or time.monotonic() > until:
+                pytest.fail(f"moto did not start: {said.read_text()[-500:]}")
+            time.sleep(0.05)
+        yield server
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@pytest.fixture
+def aws(aws_server, monkeypatch, tmp_path) -> Iterator[Aws]:
+    """Loopback S3 and SQS for this test and the processes it starts: ``s3://``, ``sqs://``."""
+    for name in [n for n in os.environ if n.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    environment = {
+        "AWS_ENDPOINT_URL": aws_server.endpoint,
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        # cloud-files 6 fails on keys from the environment without one.
+        "AWS_SESSION_TOKEN": "testing",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": str(tmp_path / "no-aws-config"),
+        "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "no-aws-credentials"),
+        "CLOUD_FILES_DIR": str(tmp_path / "cloudfiles"),
+        "CLOUD_VOLUME_DIR": str(tmp_path / "cloudvolume"),
+        "no_proxy": "127.0.0.1",
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    yield aws_server
+    aws_server.reset()

@@ -67,7 +67,11 @@ class Volume:
 
 
 def open_volume(
-    path: str | Path, resolution: Sequence[float] | None = None, *, fill_missing: bool = False
+    path: str | Path,
+    resolution: Sequence[float] | None = None,
+    *,
+    fill_missing: bool = False,
+    channel: int | None = None,
 ) -> Volume:
     """Open a TIFF, HDF5, Zarr or PNG volume, or a layer.
 
@@ -79,6 +83,8 @@ def open_volume(
         Voxel size in nm: a layer is read at it, a file must have it.
     fill_missing
         Whether missing chunks of a layer stand for 0.
+    channel : int, optional
+        Of a layer that has several.
 
     Raises
     ------
@@ -87,7 +93,7 @@ def open_volume(
     """
     # Image stacks are read from disk only: whatever has a protocol is a layer.
     if "://" in str(path) or is_precomputed(path):
-        layer = open_layer(path, resolution=resolution, fill_missing=fill_missing)
+        layer = open_layer(path, resolution=resolution, fill_missing=fill_missing, channel=channel)
         segmentation = layer.kind == "segmentation"
         return Volume(str(path), layer.bounds, layer.dtype, segmentation, True, layer.read)
     placed = open_source(path).begin is not None

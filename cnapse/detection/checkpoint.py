@@ -16,6 +16,8 @@ from typing import Any, Literal, Self
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 from torch import Tensor, nn
 
 import cnapse
@@ -101,7 +103,7 @@ class ModelBundle:
     sections: int = 1
     classes: tuple[str, ...] = _ONE_CLASS
     normalization: ImageNormalization = field(default_factory=ImageNormalization)
-    tile: tuple[int, int] = (512, 512)
+    tile: tuple[int, int] = (1024, 1024)
     halo: int = 160
     provenance: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
@@ -264,7 +266,7 @@ class ModelBundle:
 def save_bundle(bundle: ModelBundle, path: str | Path) -> None:
     """Write a bundle to a folder, local or in a bucket; the weights first."""
     store = Store(path)
-    store.put_arrays(_WEIGHTS, bundle._arrays())
+    store.put(_WEIGHTS, save(bundle._arrays()))
     store.put_json(_MODEL, {**bundle.to_dict(), "digest": bundle.digest})
 
 
@@ -288,9 +290,15 @@ def load_bundle(path_or_name: str | Path) -> ModelBundle:
             f"{store.path} is not a model bundle (it has no {_MODEL}): give the folder that "
             "`cnapse train` wrote, or the name of a shipped model"
         )
-    arrays = store.get_arrays(_WEIGHTS)
-    if arrays is None:
+    content = store.get(_WEIGHTS)
+    if content is None:
         raise CheckpointError(f"{store.path} is not whole: {_WEIGHTS} is missing; copy it again")
+    try:
+        arrays = load(content)
+    except SafetensorError as error:
+        raise CheckpointError(
+            f"{store.path}/{_WEIGHTS} is damaged ({error}): copy it again"
+        ) from error
     bundle = _from_dict(described, arrays, store.path)
     if described.get("digest") != bundle.digest:
         raise CheckpointError(

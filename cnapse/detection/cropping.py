@@ -21,8 +21,6 @@ Span = tuple[int, int]
 # What the three convolutions of a level see beyond a pixel, and the last convolution of all.
 _REACH = 3
 _LAST_REACH = 1
-# For images with a shorter side torch takes other kernels, whose sums differ in the last bit.
-_LEAST_SIDE = 64
 
 
 class CroppedUNet(nn.Module):
@@ -82,8 +80,6 @@ def _steps(size: int, halo: int, levels: int) -> list[_Step]:
     for level in range(levels):
         pixels = size >> level
         read = (max(kept[0] - _REACH, 0), min(kept[1] + _REACH, pixels))
-        if read[1] - read[0] < _LEAST_SIDE:
-            read = (0, pixels)
         coarse = (read[0] // 2, min(read[1] // 2 + 1, pixels // 2))
         steps.append(_Step(read, coarse))
         kept = coarse

@@ -27,7 +27,7 @@ def described(bundle: ModelBundle) -> dict[str, Any]:
         "architecture": bundle.architecture,
         "options": dict(bundle.options),
         "parameters": bundle.parameters,
-        "weights": sorted({str(v.dtype).removeprefix("torch.") for v in bundle.weights.values()}),
+        "weights": _float_types(bundle),
         "sections": bundle.sections,
         "classes": list(bundle.classes),
         "receptive_field": None if _is_unbounded(bundle) else asdict(bundle.receptive_field),
@@ -65,6 +65,12 @@ def written(bundle: ModelBundle) -> str:
     }
     width = max(map(len, lines))
     return "\n".join(f"{name:<{width}}  {text}" for name, text in lines.items())
+
+
+def _float_types(bundle: ModelBundle) -> list[str]:
+    """What the weights are stored as; the counters of norms are none."""
+    floats = {value.dtype for value in bundle.weights.values() if value.is_floating_point()}
+    return sorted(str(dtype).removeprefix("torch.") for dtype in floats)
 
 
 def _is_unbounded(bundle: ModelBundle) -> bool:

@@ -29,7 +29,7 @@ __all__ = ["ImportSpec", "import_checkpoint"]
 
 # The patches of 256 px, 32 px of them shared with the next, in which detectEM runs its network.
 _PUBLISHED_TILE, _PUBLISHED_HALO = (224, 224), 16
-_TILE = (512, 512)
+_TILE = (1024, 1024)
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class ImportSpec:
         See `ModelBundle`.
     normalization : ImageNormalization
     tile : (x, y), optional
-        Default 512 x 512; with statistics of the tile 224 x 224, so that tiles with their halo are
-        the 256 px of the published program.
+        Default 1024 x 1024; with statistics of the tile 224 x 224, so that tiles with their halo
+        are the 256 px of the published program.
     halo : int, optional
         Default what the network sees; with statistics of the tile 16.
     name : str

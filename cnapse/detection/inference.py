@@ -9,16 +9,17 @@ says; a tile is run with its halo, and its middle is kept::
 What lies outside of the bounds is the volume mirrored at its outermost voxels. An array [x, y] is
 handed to the network as (y, x), as images are seen; training does the same.
 
-What holds in float32 on a processor: blocks, batch and order change no byte. With frozen
-statistics and widths that are multiples of 8, tiles also equal one run over the whole mirrored
-section, logits to the bit (seen for 8..128 and 16..256 with tiles of 16 px and more), so that any
-tile may be taken (`with_tile`). For narrower layers torch takes other kernels by size, and tiles
-differ from the whole by a level of 255 at most. In bfloat16 or compiled, the same tile, threads and
-processor family give the same bytes; others need not.
+What holds in float32 on a processor: blocks, batch and order change no byte. With frozen statistics
+the tiles of a U-Net also equal one run over the whole mirrored section, logits to the bit, so that
+any tile may be taken (`with_tile`); a network of one's own may be a level of 255 off where torch
+takes other kernels for small inputs (docs/models.md). In bfloat16 or compiled, the same tile,
+threads and processor family give the same bytes; others need not. bfloat16 is near float32, but not
+within rounding: docs/configuration.md has figures.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import lru_cache
@@ -33,7 +34,7 @@ from cnapse.detection.backends import Engine, Precision, engine_of
 from cnapse.detection.checkpoint import ModelBundle
 from cnapse.detection.tta import Augmentation, check_augmentation
 from cnapse.errors import ConfigError, FormatError
-from cnapse.geometry import Box, Grid
+from cnapse.geometry import Box, Grid, Triple
 
 __all__ = [
     "Precision",
@@ -42,6 +43,7 @@ __all__ = [
     "fitting_tile",
     "logits_of",
     "read_box",
+    "shared_tile",
     "with_tile",
 ]
 
@@ -112,6 +114,37 @@ def fitting_tile(model: ModelBundle, bounds: Box, largest: int = 1536) -> tuple[
     most = max(largest // stride, 1)
     x, y = (_shared(-(-n // stride), most) * stride for n in bounds.shape[:2])
     return x, y
+
+
+def shared_tile(model: ModelBundle, bounds: Box, chunk: Triple) -> tuple[int, int]:
+    """The tile for a volume that is predicted in blocks: few and equal ones, of whole chunks.
+
+    As `fitting_tile`, none larger than the model's; where more than one is needed along an axis,
+    they end with the storage chunks, so that blocks cut none of them. It depends on nothing but the
+    model and the layer.
+
+    Parameters
+    ----------
+    model : ModelBundle
+        With frozen statistics; otherwise the tile is the bundle's.
+    bounds : Box
+    chunk : (x, y, z)
+    """
+    if model.statistics == "tile":
+        return model.tile
+    stride = model.receptive_field.stride
+    x, y = (
+        _tile_side(n, stride, math.lcm(stride, c), most)
+        for n, c, most in zip(bounds.shape, chunk, model.tile, strict=False)
+    )
+    return x, y
+
+
+def _tile_side(pixels: int, stride: int, step: int, most: int) -> int:
+    whole = -(-pixels // stride) * stride
+    if whole <= most:
+        return whole
+    return most if step > most else _shared(-(-pixels // step), most // step) * step
 
 
 def detect_block(

@@ -45,6 +45,8 @@ Statistics = dict[str, tuple[Tensor, Tensor]]
 
 Observer = Callable[[str, Tensor], None]
 
+_ONEDNN = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+
 
 class Convolutions(nn.Module):
     """Three 3 x 3 convolutions, each followed by a norm (if any) and a ReLU.
@@ -60,9 +62,9 @@ class Convolutions(nn.Module):
 
     def __init__(self, channels_in: int, channels_out: int, norms: Norms) -> None:
         super().__init__()
-        self.conv1 = _conv(channels_in, channels_out)
-        self.conv2 = _conv(channels_out, channels_out)
-        self.conv3 = _conv(channels_out, channels_out)
+        self.conv1 = _conv(channels_in, channels_out, norms)
+        self.conv2 = _conv(channels_out, channels_out, norms)
+        self.conv3 = _conv(channels_out, channels_out, norms)
         if norms == "shared":
             self.norm = nn.BatchNorm2d(channels_out, track_running_stats=False)
         if norms == "running":
@@ -114,12 +116,36 @@ class DownBlock(Convolutions):
         return self.convolved(nnf.max_pool2d(x, 2))
 
 
+class _SteadyConv2d(nn.Conv2d):
+    """A convolution that rounds alike at every size, in float32 on a processor and not compiled.
+
+    Torch leaves inputs of 20,480 numbers or less to other kernels than larger ones; oneDNN, which
+    it takes for these, is called here for all.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As `torch.nn.Conv2d`."""
+        plain = x.is_cpu and x.dtype is torch.float32 and not torch.is_autocast_enabled("cpu")
+        if not plain or torch.is_grad_enabled() or torch.compiler.is_compiling() or not _ONEDNN:
+            return super().forward(x)
+        found: Tensor = torch.mkldnn_convolution(
+            x,
+            self.weight,
+            self.bias,
+            cast("tuple[int, ...]", self.padding),
+            self.stride,
+            self.dilation,
+            self.groups,
+        )
+        return found
+
+
 class UpConv(nn.Module):
     """Nearest upsampling by 2, then a 2 x 2 convolution that reaches right and down."""
 
-    def __init__(self, channels_in: int, channels_out: int) -> None:
+    def __init__(self, channels_in: int, channels_out: int, norms: Norms) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels_in, channels_out, kernel_size=2)
+        self.conv = _conv(channels_in, channels_out, norms, size=2)
 
     def forward(self, x: Tensor) -> Tensor:
         """Activations at twice the size."""
@@ -133,7 +159,7 @@ class UpBlock(Convolutions):
 
     def __init__(self, channels_in: int, channels_out: int, norms: Norms) -> None:
         super().__init__(2 * channels_out, channels_out, norms)
-        self.upconv = UpConv(channels_in, channels_out)
+        self.upconv = UpConv(channels_in, channels_out, norms)
 
     def forward(self, skip: Tensor, x: Tensor) -> Tensor:
         """Activations of the size of `skip`."""
@@ -157,7 +183,7 @@ class _UNet(nn.Module):
             self.add_module(f"dconv{level}", DownBlock(upper, lower, self.norms))
         for level, (lower, upper) in enumerate(pairwise(self.widths[::-1]), start=1):
             self.add_module(f"uconv{level}", UpBlock(lower, upper, self.norms))
-        self.conv_out = _conv(self.widths[0], channels_out)
+        self.conv_out = _conv(self.widths[0], channels_out, self.norms)
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits of an image.
@@ -274,8 +300,10 @@ def _own_norm(conv: str) -> str:
     return conv.replace("conv", "norm")
 
 
-def _conv(channels_in: int, channels_out: int) -> nn.Conv2d:
-    return nn.Conv2d(channels_in, channels_out, kernel_size=3, padding=1)
+def _conv(channels_in: int, channels_out: int, norms: Norms, size: int = 3) -> nn.Conv2d:
+    # Statistics of the image enlarge the last bits: with norms, they are to be those of torch.
+    kind = _SteadyConv2d if norms == "none" else nn.Conv2d
+    return kind(channels_in, channels_out, kernel_size=size, padding=size // 2 if size % 2 else 0)
 
 
 def _checked_widths(widths: Sequence[int]) -> tuple[int, ...]:

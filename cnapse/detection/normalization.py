@@ -163,7 +163,7 @@ def pool_statistics(network: UNet, inputs: Sequence[Tensor], margin: int = 0) ->
 def fold(network: UNet | RunningUNet, statistics: Statistics) -> FrozenUNet:
     """Fold fixed statistics and the norms' own scale and shift into the convolutions.
 
-    Computed in float64, stored in float32.
+    Computed in float64, stored in the type of the network's weights.
 
     Raises
     ------
@@ -183,6 +183,7 @@ def fold(network: UNet | RunningUNet, statistics: Statistics) -> FrozenUNet:
             site = f"{name}.{conv}"
             weights.update(_folded(site, block, conv, *statistics[site]))
     frozen = FrozenUNet(network.widths, network.channels_in, network.channels_out)
+    frozen.to(next(network.parameters()).dtype)
     frozen.load_state_dict(weights, strict=True)
     return frozen.eval()
 
@@ -195,7 +196,8 @@ def _folded(
     gain = norm.weight.detach().double() / torch.sqrt(var.double() + norm.eps)
     weight = layer.weight.detach().double() * gain[:, None, None, None]
     bias = (layer.bias.detach().double() - mean.double()) * gain + norm.bias.detach().double()
-    return {f"{site}.weight": weight.float(), f"{site}.bias": bias.float()}
+    kind = layer.weight.dtype
+    return {f"{site}.weight": weight.to(kind), f"{site}.bias": bias.to(kind)}
 
 
 def _fit_together(inputs: Sequence[Tensor]) -> bool:

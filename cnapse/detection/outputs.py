@@ -16,10 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from cnapse.errors import CnapseError, ConfigError, LayerExistsError, storage_error
-from cnapse.geometry import Box, Grid, Triple
+from cnapse.geometry import Box
 from cnapse.store import Store, cloud_path, local_path
+from cnapse.volumes.channels import ChannelsWriter, build_channels
 from cnapse.volumes.ingest import default_chunk_size
-from cnapse.volumes.writer import build_info, commit_info
+from cnapse.volumes.writer import commit_info
 
 __all__ = ["Output", "open_output"]
 
@@ -81,7 +82,7 @@ def open_output(
         ):
             yield output
         return
-    layer = _Layer(str(path), bounds, len(classes))
+    layer = _Layer(str(path), bounds, classes)
     yield layer
     commit_info(layer.path, layer.info)
 
@@ -173,9 +174,8 @@ def _hdf5(path: Path, bounds: Box, classes: Sequence[str]) -> Iterator[Output]:
 class _Layer:
     """A precomputed layer with a channel for each class, raw chunks; its info is not yet there."""
 
-    def __init__(self, path: str, bounds: Box, classes: int) -> None:
-        self._store = Store(path)
-        if self._store.exists("info"):
+    def __init__(self, path: str, bounds: Box, classes: Sequence[str]) -> None:
+        if Store(path).exists("info"):
             raise LayerExistsError(
                 f"{path} is a layer already: use another path, or delete it first"
             )
@@ -183,15 +183,7 @@ class _Layer:
         if local is not None and local.is_file():
             raise LayerExistsError(f"{path} is a file: name it .tif or .h5, or give a folder")
         self.path = cloud_path(path)
-        self._chunk: Triple = default_chunk_size(bounds.resolution)
-        self.depth = self._chunk[2]
-        info = build_info(kind="image", dtype="uint8", bounds=bounds, chunk_size=self._chunk)
-        self.info = {**info, "num_channels": classes}
-        self._key = info["scales"][0]["key"]
-
-    def write(self, levels: Levels, box: Box) -> None:
-        for block in Grid(box, self._chunk):
-            chunk = levels[block.write.slices(box)]
-            ends = zip(block.write.start, block.write.stop, strict=True)
-            name = "_".join(f"{a}-{b}" for a, b in ends)
-            self._store.put(f"{self._key}/{name}", chunk.tobytes(order="F"))
+        chunk = default_chunk_size(bounds.resolution)
+        self.depth = chunk[2]
+        self.info = build_channels(bounds, chunk, classes)
+        self.write = ChannelsWriter(self.path, self.info).write

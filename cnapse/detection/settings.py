@@ -167,7 +167,7 @@ class TrainConfig(TomlFile):
     device: str = "cpu"
     """As torch names it."""
     normalization: NormalizationSection = NormalizationSection()
-    tile: tuple[Positive, Positive] = (512, 512)
+    tile: tuple[Positive, Positive] = (1024, 1024)
     halo: Positive = 160
     freeze_sections: Positive = 16
     """Sample sections on which the statistics are pooled."""

@@ -33,7 +33,10 @@ from cnapse.detection.schedule import stream
 from cnapse.detection.settings import TrainConfig
 from cnapse.errors import CheckpointError, ConfigError
 
-__all__ = ["Trainee"]
+__all__ = ["NOT_LEARNED_FROM", "Trainee", "learning_part"]
+
+NOT_LEARNED_FROM = frozenset({"output", "device", "save_every", "tensorboard", "tile"})
+"""Keys of a configuration that do not make the weights what they are."""
 
 _SECTIONS_STREAM = 1 << 40
 _LAST = "conv_out"
@@ -147,8 +150,7 @@ class Trainee:
 
 def learning_part(config: TrainConfig) -> dict[str, Any]:
     """What of a configuration makes the weights what they are, as JSON has it."""
-    others = {"output", "device", "save_every", "tensorboard"}
-    values: dict[str, Any] = config.model_dump(mode="json", exclude=others)
+    values: dict[str, Any] = config.model_dump(mode="json", exclude=set(NOT_LEARNED_FROM))
     return values
 
 

@@ -31,7 +31,7 @@ from cnapse.detection.recording import Recorder, check_tensorboard, panels
 from cnapse.detection.samples import Batch, Sampling, check_volumes, draw_batch
 from cnapse.detection.schedule import learning_rate, stream
 from cnapse.detection.settings import TrainConfig
-from cnapse.detection.trainee import Trainee, learning_part
+from cnapse.detection.trainee import NOT_LEARNED_FROM, Trainee, learning_part
 from cnapse.detection.validation import Criteria, ModelScore, compare, predict
 from cnapse.errors import CheckpointError, ConvergenceError, RunStateError
 
@@ -331,7 +331,8 @@ class _Bar:
 
 
 def _changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    return sorted(key for key in {*old, *new} if old.get(key) != new.get(key))
+    keys = {*old, *new} - NOT_LEARNED_FROM
+    return sorted(key for key in keys if old.get(key) != new.get(key))
 
 
 def _write(path: Path, state: Mapping[str, Any]) -> None:

@@ -12,7 +12,8 @@ import numpy.typing as npt
 from cnapse.analysis.matching import Score, match_objects
 from cnapse.detection.checkpoint import ModelBundle
 from cnapse.detection.datasets import AnnotatedVolume
-from cnapse.detection.inference import detect_whole
+from cnapse.detection.inference import detect_whole, fitting_tile, with_tile
+from cnapse.geometry import Box
 from cnapse.synapses.components import threshold_mask
 
 __all__ = ["Criteria", "ModelScore", "compare", "predict", "score"]
@@ -100,9 +101,12 @@ def predict(
     device: str = "cpu",
 ) -> list[Array]:
     """Probability of each volume, uint8, shape (x, y, z)."""
-    return [
-        detect_whole(volume.image, bundle, precision=precision, device=device) for volume in volumes
-    ]
+    found = []
+    for volume in volumes:
+        bounds = Box.from_shape(volume.image.shape, bundle.resolution)
+        fitting = with_tile(bundle, fitting_tile(bundle, bounds, max(bundle.tile)))
+        found.append(detect_whole(volume.image, fitting, precision=precision, device=device))
+    return found
 
 
 def compare(

@@ -95,7 +95,10 @@ def check_weights(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], w
     }
     listed = [f"{kind}: {', '.join(names)}" for kind, names in mistakes.items() if names]
     if listed:
-        raise CheckpointError(f"weights of {where} do not fit the network; {'; '.join(listed)}")
+        raise CheckpointError(
+            f"weights of {where} do not fit the network; {'; '.join(listed)}: give the "
+            "architecture and options that they are of"
+        )
 
 
 def unet_widths(weights: Mapping[str, Tensor]) -> list[int]:

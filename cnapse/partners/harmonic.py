@@ -12,13 +12,13 @@ a cell is the steady flux into it of the potential u, ``-laplace u = source``, o
 Between free voxels the conductance is ``1 / h^2``. From a free voxel to an absorber it is
 ``1 / (h (h/2 + 0.298 step))``: the wall is at the voxel's face, and a walk with steps of one length
 sees it 0.298 steps further away (the extrapolation length of such steps), so that the answer is
-that of the walk and not of infinitely short steps. Axes with thick voxels are split by an odd
-factor, sources in the middle sub-voxel.
+that of the walk and not of infinitely short steps. Thick voxels are split by an odd factor along
+their longest axis, sources in the middle part.
 
 1. Flood the free voxels from the emitters; components without an absorber are trapped.
-2. Number the sub-voxels of the rest by colour (a checkerboard: neighbours are of the other one).
+2. Number the voxels of the rest by colour (a checkerboard: neighbours are of the other one).
 3. Eliminate one colour exactly, and solve for the other with conjugate gradients preconditioned by
-   the diagonal (Reid 1972): half the iterations on half the unknowns.
+   the blocks of each voxel's parts (Reid 1972): half the iterations on half the unknowns.
 4. Add up the flux through the walls of each cell.
 
 The residual is source that is not yet placed: no share is off by more than the sum of its absolute
@@ -39,7 +39,7 @@ from cnapse.errors import ConfigError, ConvergenceError
 from cnapse.geometry import Resolution, Triple, triple
 from cnapse.partners.arrivals import Arrivals
 from cnapse.partners.labels import Labels, Tissue, labels_of
-from cnapse.partners.laplace import Parts, diffused, parts_of, solved
+from cnapse.partners.laplace import Blocks, blocks_of, diffused, solved
 
 __all__ = ["EXTRAPOLATION", "FRONTIER", "Laplace", "potential", "solve", "splits"]
 
@@ -87,9 +87,19 @@ class Laplace:
 
 
 def splits(resolution: Sequence[float]) -> Triple:
-    """Into how many parts each axis of a voxel is split, all odd: 1, 1, 3 at 4 x 4 x 50 nm."""
-    longest = _LONGEST * min(resolution)
-    return triple([1 + 2 * math.ceil((h / longest - 1 - 1e-9) / 2) for h in resolution])
+    """Into how many parts each axis of a voxel is split: 1, 1, 3 at 4 x 4 x 50 nm.
+
+    One axis at most, the longest (the last of several), by an odd factor.
+    """
+    axis = _thick_axis(resolution)
+    split = [1, 1, 1]
+    excess = resolution[axis] / (_LONGEST * min(resolution)) - 1
+    split[axis] += 2 * max(math.ceil((excess - 1e-9) / 2), 0)
+    return triple(split)
+
+
+def _thick_axis(resolution: Sequence[float]) -> int:
+    return max(range(3), key=lambda axis: (resolution[axis], axis))
 
 
 def solve(tissue: Tissue, emitters: npt.NDArray[np.int32], how: Laplace | None = None) -> Arrivals:
@@ -143,20 +153,22 @@ def potential(
         there); 0 where there is none.
     """
     how = how or Laplace()
-    parts = _parts(tissue.resolution)
-    _, _, unknowns, u, *met = solved(
-        _labels(tissue),
-        emitters,
-        parts,
-        _conductance(tissue.resolution, how),
+    order = _order(tissue.resolution)
+    turned = _turned(tissue, order)
+    kinds, unknowns, u, *met = solved(
+        _labels(turned),
+        np.ascontiguousarray(emitters[:, order]),
+        _blocks(turned.resolution, how),
         (how.tolerance, how.max_iterations),
     )
     _check(how, *met)
-    mean = np.zeros(tissue.cells.shape, order="F")
-    x, y, z = unknowns.voxels.T - 1
-    colours = (unknowns.voxels.sum(axis=1)[:, None] + parts.odd) & 1
-    mean[x, y, z] = u[np.take_along_axis(unknowns.first, colours, axis=1) + parts.rank].mean(axis=1)
-    return mean
+    mean = np.zeros(kinds.shape)
+    parts = u.shape[1] // (unknowns.ends[-1].max() + 1) if len(unknowns.ends) else 1
+    for colour, last in enumerate(unknowns.ends[-1] if len(unknowns.ends) else ()):
+        at = unknowns.at[colour, 1 : last + 1]
+        mean.ravel()[at] = u[colour, parts : (last + 1) * parts].reshape(-1, parts).mean(axis=1)
+    inner = mean[1:-1, 1:-1, 1:-1].T
+    return np.asfortranarray(inner.transpose(np.argsort(order)))
 
 
 def _part(
@@ -183,30 +195,53 @@ def _labels(tissue: Tissue) -> Labels:
     )
 
 
-@functools.lru_cache(maxsize=16)
-def _parts(resolution: Resolution) -> Parts:
-    return parts_of(splits(resolution))
+def _order(resolution: Resolution) -> list[int]:
+    """The axes, that which is split last."""
+    return sorted(range(3), key=lambda axis: axis == _thick_axis(resolution))
+
+
+def _turned(tissue: Tissue, order: list[int]) -> Tissue:
+    """The same tissue with its axes in another order."""
+    if order == [0, 1, 2]:
+        return tissue
+    return replace(
+        tissue,
+        cells=tissue.cells.transpose(order),
+        density=tissue.density.transpose(order),
+        density_start=triple([tissue.density_start[axis] for axis in order]),
+        resolution=(
+            tissue.resolution[order[0]],
+            tissue.resolution[order[1]],
+            tissue.resolution[order[2]],
+        ),
+    )
 
 
 @functools.lru_cache(maxsize=16)
-def _conductance(resolution: Resolution, how: Laplace) -> npt.NDArray[np.float64]:
-    """Between two parts, and through a wall: shape (2, 3), per axis."""
-    h = np.asarray(resolution) / splits(resolution)
-    return np.stack([1 / h**2, 1 / (h * (h / 2 + EXTRAPOLATION * how.step_nm))])
+def _blocks(resolution: Resolution, how: Laplace) -> Blocks:
+    """The equations of a voxel whose last axis is the longest."""
+    split = splits(resolution)
+    h = np.asarray(resolution) / split
+    wall = 1 / (h * (h / 2 + EXTRAPOLATION * how.step_nm))
+    return blocks_of((1 / h**2).tolist(), wall.tolist(), split[2])
 
 
 def _diffused(
     tissue: Tissue, emitters: npt.NDArray[np.int32], how: Laplace
 ) -> tuple[Arrivals, npt.NDArray[np.float64]]:
     """Cells, shares and places; and what leaves through each face of the cutout [axis, end]."""
+    axes = _order(tissue.resolution)
+    tissue = _turned(tissue, axes)
     ids, share, nearest, out, trapped, iterations, residual = diffused(
         _labels(tissue),
-        emitters,
-        _parts(tissue.resolution),
-        _conductance(tissue.resolution, how),
+        emitters if axes == [0, 1, 2] else np.ascontiguousarray(emitters[:, axes]),
+        _blocks(tissue.resolution, how),
         (how.tolerance, how.max_iterations),
         np.asarray(tissue.resolution),
     )
+    if axes != [0, 1, 2]:
+        back = np.argsort(axes)
+        nearest, out = nearest[:, back], out[back]
     _check(how, iterations, residual)
     order = np.argsort(ids)
     order = order[share[order] > 0]

@@ -1,20 +1,22 @@
 """The kernels of :mod:`cnapse.partners.harmonic`: the Laplace problem on a cutout's free voxels.
 
 Arrays of voxels are [z, y, x] here, one voxel wider on every side than the cutout, so that no
-neighbour needs a bounds check. Directions are numbered -x, +x, -y, +y, -z, +z. A voxel is split
-into parts, numbered in raster order; every part of an open voxel is an unknown.
+neighbour needs a bounds check. Directions are numbered -x, +x, -y, +y, -z, +z. Voxels have two
+colours, like a checkerboard: that of x + y + z, counted in the padded array, even (0) and odd (1).
+Each is split along z into parts, which are solved for together, as one block. The parts of voxel n
+of a colour are unknowns n * parts .. n * parts + parts - 1 of that colour; voxel 0 of each colour
+is none, where vectors hold 0.
 """
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from numba import njit
+from numba.cpython.unsafe.tuple import tuple_setitem
 
 from cnapse.partners.labels import Labels, label_at
 
@@ -22,141 +24,117 @@ __all__ = [
     "CELL",
     "CLOSED",
     "FREE",
-    "OPEN",
     "OUTSIDE",
     "REFLECTS",
-    "Parts",
-    "System",
+    "Blocks",
     "Unknowns",
     "absorbed",
+    "blocks_of",
     "conjugate_gradients",
     "diffused",
-    "flooded",
     "kinds_of",
-    "number_of",
     "numbered",
-    "parts_of",
     "solved",
     "source_of",
-    "system_of",
     "taken_up",
 ]
 
-FREE, OPEN, CLOSED, REFLECTS, CELL, OUTSIDE = range(6)
-"""What a voxel is: free; of an open or a closed component, once flooded; presynaptic; another cell;
-outside of the cutout. The last two absorb."""
-
+FREE, CLOSED, REFLECTS, CELL, OUTSIDE = range(5)
+"""What a voxel is: free; in a free pocket without an exit; presynaptic; another cell; outside of
+the cutout. The last two absorb."""
 
 # Of the tolerance, so that rounding does not make the residual itself just larger.
 _SAFELY = 0.99
 
 
-class Parts(NamedTuple):
-    """How every voxel is split.
+class Blocks(NamedTuple):
+    """The equations of one voxel, for every kind of surroundings.
+
+    Surroundings are a number of six digits to the base 3, that of -x first and least: 0 for a free
+    neighbour, 1 for one that absorbs, 2 for one that reflects.
 
     Parameters
     ----------
-    to : ndarray of int64, shape (parts, 6)
-        Part on the other side of each face.
-    leaves : ndarray of bool, shape (parts, 6)
-        Whether it is one of the next voxel.
-    odd : ndarray of int64, shape (parts,)
-        1 where the sum of the coordinates within the voxel is odd.
-    rank : ndarray of int64, shape (parts,)
-        Position among the parts that are even, or odd.
-    place : ndarray of float64, shape (parts, 3)
-        Centre, x, y, z, in voxels from the voxel's corner.
+    matrix, inverse : ndarray of float64, shape (729, parts, parts)
+        What couples the parts of the voxel, and what leaves it; and its inverse.
+    free, wall : (x, y, z)
+        Conductance between two parts, and from a part to an absorber.
+    zeros : tuple of float
+        One zero a part. Its length is known when the kernels are compiled.
     """
 
-    to: npt.NDArray[np.int64]
-    leaves: npt.NDArray[np.bool_]
-    odd: npt.NDArray[np.int64]
-    rank: npt.NDArray[np.int64]
-    place: npt.NDArray[np.float64]
+    matrix: npt.NDArray[np.float64]
+    inverse: npt.NDArray[np.float64]
+    free: tuple[float, float, float]
+    wall: tuple[float, float, float]
+    zeros: tuple[float, ...]
 
 
 class Unknowns(NamedTuple):
-    """The open voxels and the numbers of their parts, those of even colour first.
+    """The voxels that transmitter can reach, by colour and number.
 
-    Voxels are numbered by generation: emitters, their neighbours, the neighbours of those, and so
-    on. What starts at the emitters and goes one step at a time is then in a leading part of each
-    colour.
+    They are numbered by generation: emitters, their neighbours, the neighbours of those, and so on.
+    What starts at the emitters and goes one step at a time is then in a leading part of a colour.
 
     Parameters
     ----------
-    voxels : ndarray of int32, shape (n, 3)
-        x, y, z of the padded cutout.
     ids : ndarray of int32
-        Index into `voxels` at each open voxel [z, y, x].
-    first : ndarray of int64, shape (n, 2)
-        Number of a voxel's first even unknown, and of its first odd one.
-    even : int
-        How many unknowns are even.
+        2 * number + colour at each such voxel of the raveled cutout; 0 elsewhere.
+    at : ndarray of int32, shape (2, most)
+        The reverse: place in the raveled cutout.
+    near : ndarray of uint32, shape (2, most, 6)
+        First unknown of the neighbour in each direction; 0 for none.
+    around : ndarray of uint16, shape (2, most)
+        The surroundings, as in `Blocks`.
     ends : ndarray of int64, shape (generations, 2)
-        One past the last even unknown, and the last odd one, of each generation.
+        Last number of each colour in each generation.
+    faces : ndarray of int64, shape (n, 2)
+        Those that absorb: id of the voxel, and 8 * its place + direction.
     """
 
-    voxels: npt.NDArray[np.int32]
     ids: npt.NDArray[np.int32]
-    first: npt.NDArray[np.int64]
-    even: int
+    at: npt.NDArray[np.int32]
+    near: npt.NDArray[np.uint32]
+    around: npt.NDArray[np.uint16]
     ends: npt.NDArray[np.int64]
+    faces: npt.NDArray[np.int64]
 
 
-class System(NamedTuple):
-    """The equations.
-
-    Parameters
-    ----------
-    neighbours : ndarray of uint32, shape (6, n)
-        Unknown in each direction; n (where vectors hold 0) for none.
-    inverse : ndarray of float64, shape (n,)
-        1 / diagonal.
-    conductance : (x, y, z)
-        Between two unknowns.
-    even : int
-        How many unknowns are even: they come first, and have odd neighbours only.
-    ends : ndarray of int64, shape (generations, 2)
-        As in `Unknowns`.
-    """
-
-    neighbours: npt.NDArray[np.uint32]
-    inverse: npt.NDArray[np.float64]
-    conductance: tuple[float, float, float]
-    even: int
-    ends: npt.NDArray[np.int64]
-
-
-def parts_of(split: Sequence[int]) -> Parts:
-    """Tables of the parts of a voxel that is split by odd factors along x, y, z."""
-    fx, fy, fz = split
-    inside = [(x, y, z) for z, y, x in itertools.product(range(fz), range(fy), range(fx))]
-    steps = [(-1, 0, 0), (1, 0, 0), (0, -1, 0), (0, 1, 0), (0, 0, -1), (0, 0, 1)]
-    to = np.empty((math.prod(split), 6), np.int64)
-    leaves = np.empty(to.shape, np.bool_)
-    for part, at in enumerate(inside):
-        for direction, step in enumerate(steps):
-            moved = [a + b for a, b in zip(at, step, strict=True)]
-            x, y, z = (a % f for a, f in zip(moved, split, strict=True))
-            to[part, direction] = x + fx * (y + fy * z)
-            leaves[part, direction] = moved != [x, y, z]
-    odd = np.array([sum(at) % 2 for at in inside])
-    rank = np.where(odd == 1, np.cumsum(odd), np.cumsum(1 - odd)) - 1
-    place = (np.array(inside) + 0.5) / np.array(split)
-    return Parts(to, leaves, odd, rank, place)
+def blocks_of(free: Sequence[float], wall: Sequence[float], parts: int) -> Blocks:
+    """Tables for the conductance between two parts, and through a wall."""
+    digits = np.arange(3**6)[:, None] // 3 ** np.arange(6) % 3
+    choices = np.array([[free[d // 2], wall[d // 2], 0.0] for d in range(6)])
+    through = choices[np.arange(6), digits]
+    diagonal = np.repeat(through[:, :4].sum(axis=1)[:, None], parts, axis=1)
+    diagonal[:, 0] += through[:, 4]
+    diagonal[:, -1] += through[:, 5]
+    diagonal[:, 1:] += free[2]
+    diagonal[:, :-1] += free[2]
+    matrix = np.zeros((3**6, parts, parts))
+    part = np.arange(parts)
+    matrix[:, part, part] = diagonal
+    matrix[:, part[1:], part[:-1]] = matrix[:, part[:-1], part[1:]] = -free[2]
+    # Nothing ever leaves a voxel among reflecting ones: it is no unknown.
+    matrix[-1] = np.eye(parts)
+    x, y, z = (float(g) for g in free)
+    u, v, w = (float(g) for g in wall)
+    inverse = np.linalg.inv(matrix).astype(np.float64)
+    return Blocks(matrix, inverse, (x, y, z), (u, v, w), (0.0,) * parts)
 
 
 @njit(nogil=True, cache=True)
 def kinds_of(labels: Labels) -> Any:
-    """What each voxel is: uint8 [z, y, x], padded."""
+    """What each voxel is, uint8 [z, y, x], padded; and how many are free."""
     nx, ny, nz = labels.cells.shape
     kinds = np.full((nz + 2, ny + 2, nx + 2), OUTSIDE, dtype=np.uint8)
     cells, pre = labels.cells, labels.pre
+    free = 0
     for z in range(nz):
         for y in range(ny):
             row, line = kinds[z + 1, y + 1], cells[:, y, z]
             for x in range(nx):
                 label = line[x]
+                free += label == 0
                 row[x + 1] = FREE if label == 0 else REFLECTS if np.uint64(label) == pre else CELL
     if labels.paints:
         sx, sy, sz = labels.shape
@@ -166,228 +144,260 @@ def kinds_of(labels: Labels) -> Any:
                 for x in range(max(0, -x0), min(sx, nx - x0)):
                     if labels.density[x + sx * (y + sy * z)]:
                         kinds[z0 + z + 1, y0 + y + 1, x0 + x + 1] = REFLECTS
-    return kinds
+    return kinds, free
 
 
 @njit(nogil=True, cache=True)
-def flooded(kinds: Any, emitters: Any) -> Any:
-    """Mark the components of free voxels that hold an emitter as open or closed.
+def numbered(kinds: Any, free: int, emitters: Any, parts: int) -> Any:
+    """`Unknowns`: the free voxels that the emitters reach; other pockets are marked as closed.
 
-    Returns the number of open voxels, and of their faces that absorb.
+    `free` is the number of free voxels, or more.
     """
+    while True:
+        unknowns, closed = _spread(kinds, free, emitters, parts)
+        if not closed:
+            return unknowns
+
+
+@njit(nogil=True, cache=True)
+def _spread(  # noqa: PLR0915 - one pass over the voxels
+    kinds: Any, free: int, emitters: Any, parts: int
+) -> Any:
+    """Number what is reached in one pass; whether pockets were found to be closed."""
     flat = kinds.ravel()
     row, plane = kinds.shape[2], kinds.shape[1] * kinds.shape[2]
-    offsets = np.array([-1, 1, -row, row, -plane, plane])
-    queue = np.empty(flat.size, dtype=np.int64)
-    count, faces = 0, 0
-    for e in range(emitters.shape[0]):
-        start = (emitters[e, 2] + 1) * plane + (emitters[e, 1] + 1) * row + emitters[e, 0] + 1
-        if flat[start] != FREE:
-            continue
-        first, head = count, count
-        queue[count] = start
-        flat[start] = OPEN
-        count += 1
-        own = 0
-        while head < count:
-            for d in range(6):
-                neighbour = queue[head] + offsets[d]
-                kind = flat[neighbour]
-                if kind == FREE:
-                    flat[neighbour] = OPEN
-                    queue[count] = neighbour
-                    count += 1
-                elif kind >= CELL:
-                    own += 1
-            head += 1
-        if own == 0:
-            for q in range(first, count):
-                flat[queue[q]] = CLOSED
-            count = first
-        faces += own
-    return count, faces
-
-
-@njit(nogil=True, cache=True)
-def numbered(kinds: Any, count: int, emitters: Any, parts: Parts) -> Any:
-    """The unknowns: of each open voxel its even parts and its odd ones.
-
-    The colour of a part is the parity of the sum of its coordinates. Splits are odd, so that this
-    is the voxel's own parity plus that within the voxel.
-    """
-    voxels = np.empty((count, 3), dtype=np.int32)
-    ids = np.full(kinds.shape, -1, dtype=np.int32)
-    first = np.empty((count, 2), dtype=np.int64)
-    ends = np.empty((count + 1, 2), dtype=np.int64)
-    odd_parts = parts.odd.sum()
-    of_colour = (parts.odd.size - odd_parts, odd_parts)
-    n = 0
+    offsets, digits = (-1, 1, -row, row, -plane, plane), (1, 3, 9, 27, 81, 243)
+    ids, at = np.zeros(flat.size, np.int32), np.empty((2, free + 1), np.int32)
+    near, around = np.empty((2, free + 1, 6), np.uint32), np.empty((2, free + 1), np.uint16)
+    ends, faces = np.empty((free, 2), np.int64), np.empty((6 * free, 2), np.int64)
+    # Which emitter a voxel was reached from, and which emitters were found to be connected.
+    queue, source = np.empty(free, np.int32), np.empty(flat.size, np.int32)
+    parent = np.arange(len(emitters))
+    last = np.zeros(2, np.int64)
+    head = tail = generations = met = groups = 0
     for e in range(len(emitters)):
         x, y, z = emitters[e, 0] + 1, emitters[e, 1] + 1, emitters[e, 2] + 1
-        if kinds[z, y, x] == OPEN and ids[z, y, x] < 0:
-            voxels[n, 0], voxels[n, 1], voxels[n, 2] = x, y, z
-            ids[z, y, x] = n
-            n += 1
-    head = even = odd = generations = 0
-    while head < n:
-        stop = n
-        while head < stop:
-            x, y, z = voxels[head]
-            parity = (x + y + z) & 1
-            first[head, 0], first[head, 1] = even, odd
-            even += of_colour[parity]
-            odd += of_colour[1 - parity]
-            for d in range(6):
-                side = 2 * (d % 2) - 1
-                i = x + side if d < 2 else x
-                j = y + side if d // 2 == 1 else y
-                k = z + side if d > 3 else z
-                if kinds[k, j, i] == OPEN and ids[k, j, i] < 0:
-                    voxels[n, 0], voxels[n, 1], voxels[n, 2] = i, j, k
-                    ids[k, j, i] = n
-                    n += 1
-            head += 1
+        here = x + row * y + plane * z
+        if flat[here] == FREE and ids[here] == 0:
+            colour = (x + y + z) & 1
+            last[colour] += 1
+            ids[here], at[colour, last[colour]] = 2 * last[colour] + colour, here
+            queue[tail], source[here] = here, e
+            tail += 1
+            groups += 1
+    even, odd = last[0], last[1]
+    while head < tail:
         ends[generations, 0], ends[generations, 1] = even, odd
         generations += 1
-    first[:, 1] += even
-    ends[:generations, 1] += even
-    return Unknowns(voxels, ids, first, even, ends[:generations].copy())
-
-
-@njit(nogil=True, cache=True, inline="always")
-def number_of(first: Any, voxel: int, parity: int, odd: int, rank: int) -> Any:
-    """Number of a part of an open voxel; both have a parity."""
-    return first[voxel, parity ^ odd] + rank
-
-
-@njit(nogil=True, cache=True)
-def system_of(kinds: Any, unknowns: Unknowns, parts: Parts, free: Any, wall: Any) -> Any:
-    """The equations, with the conductance (x, y, z) between two parts and through a wall."""
-    # Out of their records, whose fields are counted references each time they are asked for.
-    voxels, ids, first = unknowns.voxels, unknowns.ids.ravel(), unknowns.first
-    leaves, towards, odd, rank = parts.leaves, parts.to, parts.odd, parts.rank
-    count, split = len(voxels), odd.size
-    total = count * split
-    neighbours = np.empty((6, total), dtype=np.uint32)
-    row, plane = kinds.shape[2], kinds.shape[1] * kinds.shape[2]
-    offsets = np.array([-1, 1, -row, row, -plane, plane])
-    inverse = np.empty(total)
-    flat = kinds.ravel()
-    mine, diagonal = np.empty(split, dtype=np.int64), np.empty(split)
-    for n in range(count):
-        x, y, z = voxels[n, 0], voxels[n, 1], voxels[n, 2]
-        here = x + row * y + plane * z
-        parity = (x + y + z) & 1
-        for part in range(split):
-            mine[part] = number_of(first, n, parity, odd[part], rank[part])
-            diagonal[part] = 0.0
-        for d in range(6):
-            there = here + offsets[d]
-            kind = flat[there]
-            across = ids[there] if kind == OPEN else -1
-            through = free[d // 2] if kind == OPEN else wall[d // 2] if kind >= CELL else 0.0
-            for part in range(split):
-                to = towards[part, d]
-                other = total
-                if not leaves[part, d]:
-                    diagonal[part] += free[d // 2]
-                    other = mine[to]
+        stop = tail
+        while head < stop:
+            here = queue[head]
+            head += 1
+            me = ids[here]
+            colour, n = me & 1, me >> 1
+            code = 0
+            for d in range(6):
+                there = here + offsets[d]
+                kind = flat[there]
+                to = 0
+                if kind == FREE:
+                    to = ids[there]
+                    if to == 0:
+                        if colour == 1:
+                            even += 1
+                            to = 2 * even
+                            at[0, even] = there
+                        else:
+                            odd += 1
+                            to = 2 * odd + 1
+                            at[1, odd] = there
+                        ids[there], queue[tail], source[there] = to, there, source[here]
+                        tail += 1
+                    elif groups > 1:
+                        a, b = _root(parent, source[here]), _root(parent, source[there])
+                        if a != b:
+                            parent[a] = b
+                            groups -= 1
+                elif kind >= CELL:
+                    code += digits[d]
+                    faces[met, 0], faces[met, 1] = me, 8 * here + d
+                    met += 1
                 else:
-                    diagonal[part] += through
-                    if across >= 0:
-                        other = number_of(first, across, 1 - parity, odd[to], rank[to])
-                neighbours[d, mine[part]] = other
-        for part in range(split):
-            inverse[mine[part]] = 1 / diagonal[part]
-    conductance = (free[0], free[1], free[2])
-    return System(neighbours, inverse, conductance, unknowns.even, unknowns.ends)
-
-
-@njit(nogil=True, cache=True, inline="always")
-def _from_neighbours(system: System, vector: Any, n: int) -> Any:
-    """What flows into an unknown from its neighbours, which are all of the other colour."""
-    gx, gy, gz = system.conductance
-    near = system.neighbours
-    return (
-        gx * (vector[near[0, n]] + vector[near[1, n]])
-        + gy * (vector[near[2, n]] + vector[near[3, n]])
-        + gz * (vector[near[4, n]] + vector[near[5, n]])
-    )
+                    code += 2 * digits[d]
+                near[colour, n, d] = parts * (to >> 1)
+            around[colour, n] = code
+    closed = _close(flat, queue[:tail], source, parent, faces[:met])
+    found = Unknowns(ids, at, near, around, ends[:generations].copy(), faces[:met])
+    return found, closed
 
 
 @njit(nogil=True, cache=True)
-def conjugate_gradients(system: System, source: Any, tolerance: float, most: int) -> Any:
-    """The potential, the iterations, and the residual's sum of absolute values.
+def _root(parent: Any, group: int) -> int:
+    while parent[group] != group:
+        parent[group] = parent[parent[group]]
+        group = parent[group]
+    return group
 
-    Even unknowns are eliminated: theirs are exact given the odd ones. Each iteration looks only as
-    many generations far as something can be by then. The residual that is returned is computed
-    from the potential, not the running one of the iteration.
+
+@njit(nogil=True, cache=True)
+def _close(flat: Any, queue: Any, source: Any, parent: Any, faces: Any) -> bool:
+    """Mark the voxels of pockets that have no face which absorbs; whether there are any."""
+    leads_out = np.zeros(len(parent), np.bool_)
+    for f in range(len(faces)):
+        leads_out[_root(parent, source[faces[f, 1] >> 3])] = True
+    closed = False
+    for q in range(len(queue)):
+        if not leads_out[_root(parent, source[queue[q]])]:
+            flat[queue[q]] = CLOSED
+            closed = True
+    return closed
+
+
+@njit(nogil=True, cache=True)
+def source_of(kinds: Any, unknowns: Unknowns, parts: int, emitters: Any) -> Any:
+    """What each unknown [colour, n] releases: the emitters' shares, in the middle of the voxel."""
+    flat = kinds.ravel()
+    row, plane = kinds.shape[2], kinds.shape[1] * kinds.shape[2]
+    most = unknowns.ends[-1].max() if len(unknowns.ends) else 0
+    source = np.zeros((2, (most + 1) * parts))
+    for e in range(len(emitters)):
+        here = (emitters[e, 2] + 1) * plane + (emitters[e, 1] + 1) * row + emitters[e, 0] + 1
+        if flat[here] == FREE:
+            me = unknowns.ids[here]
+            source[me & 1, (me >> 1) * parts + parts // 2] += 1 / len(emitters)
+    return source
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _with(values: Any, index: int, value: float) -> Any:
+    """A tuple with one value replaced: blocks as tuples stay in registers."""
+    return tuple_setitem(values, index, value)  # type: ignore[call-arg]
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _from_neighbours(near: Any, vector: Any, blocks: Blocks) -> Any:
+    """What flows into the parts of a voxel from its neighbours, all of the other colour."""
+    gx, gy, gz = blocks.free
+    flow, top = blocks.zeros, len(blocks.zeros) - 1
+    left, right, front, back = near[0], near[1], near[2], near[3]
+    for part in range(len(flow)):
+        own = gx * (vector[left + part] + vector[right + part])
+        own += gy * (vector[front + part] + vector[back + part])
+        if part == 0:
+            own += gz * vector[near[4] + top]
+        if part == top:
+            own += gz * vector[near[5]]
+        flow = _with(flow, part, own)
+    return flow
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _times(matrix: Any, vector: Any) -> Any:
+    product = vector
+    for part in range(len(vector)):
+        own = 0.0
+        for other in range(len(vector)):
+            own += matrix[part, other] * vector[other]
+        product = _with(product, part, own)
+    return product
+
+
+@njit(nogil=True, cache=True)
+def conjugate_gradients(  # noqa: PLR0915 - the text-book's loop, by colour
+    unknowns: Unknowns, blocks: Blocks, source: Any, tolerance: float, most: int
+) -> Any:
+    """The potential [colour, n], the iterations, and the residual's sum of absolute values.
+
+    Even voxels are eliminated: theirs is exact given that of the odd ones, which are preconditioned
+    by their blocks. Each iteration looks only as many generations far as something can be by then.
+    The residual that is returned is computed from the potential, not the running one of the
+    iteration.
     """
-    total, even, ends = system.inverse.size, system.even, system.ends
-    inverse, diagonal = system.inverse, 1 / system.inverse
-    u, along = np.zeros(total + 1), np.zeros(total + 1)
-    residual, image = np.zeros(total), np.zeros(total)
+    parts, zeros = len(blocks.zeros), blocks.zeros
+    matrix, inverse, ends = blocks.matrix, blocks.inverse, unknowns.ends
+    near_even, near_odd = unknowns.near[0], unknowns.near[1]
+    around_even, around_odd = unknowns.around[0], unknowns.around[1]
+    u = np.zeros(source.shape)
+    even, odd = u[0], u[1]
+    # `image` is what the odd voxels' own blocks make of `along`.
+    along, image, along_even = np.zeros(odd.size), np.zeros(odd.size), np.zeros(odd.size)
+    residual, change, ahead = np.zeros(odd.size), np.zeros(odd.size), np.zeros(odd.size)
     iterations = reach = 0
-    while True:
+    while len(ends):
         reach = min(reach + 2, len(ends) - 1)
-        for n in range(ends[reach, 0] if total else 0):
-            u[n] = inverse[n] * (source[n] + _from_neighbours(system, u, n))
-        left, rho = 0.0, 0.0
-        for n in range(even, ends[reach, 1] if total else 0):
-            residual[n] = source[n] + _from_neighbours(system, u, n) - u[n] * diagonal[n]
-            along[n] = inverse[n] * residual[n]
-            left += abs(residual[n])
-            rho += residual[n] * along[n]
+        for n in range(1, ends[reach, 0] + 1):
+            flow = _from_neighbours(near_even[n], odd, blocks)
+            for part in range(parts):
+                flow = _with(flow, part, flow[part] + source[0, n * parts + part])
+            flow = _times(inverse[around_even[n]], flow)
+            for part in range(parts):
+                even[n * parts + part] = flow[part]
+        left = rho = 0.0
+        for n in range(1, ends[reach, 1] + 1):
+            flow, own = _from_neighbours(near_odd[n], even, blocks), zeros
+            for part in range(parts):
+                own = _with(own, part, odd[n * parts + part])
+            own = _times(matrix[around_odd[n]], own)
+            for part in range(parts):
+                open_ = source[1, n * parts + part] + flow[part] - own[part]
+                flow = _with(flow, part, open_)
+            own = _times(inverse[around_odd[n]], flow)
+            for part in range(parts):
+                i = n * parts + part
+                residual[i] = image[i] = flow[part]
+                along[i] = own[part]
+                left += abs(flow[part])
+                rho += flow[part] * own[part]
         if left <= tolerance or iterations >= most:
             return u, iterations, left
         while left > _SAFELY * tolerance and iterations < most:
             iterations += 1
             reach = min(reach + 2, len(ends) - 1)
-            last_even, last = ends[reach]
-            for n in range(last_even):
-                along[n] = inverse[n] * _from_neighbours(system, along, n)
+            last_even, last_odd = ends[reach]
+            for n in range(1, last_even + 1):
+                flow = _from_neighbours(near_even[n], along, blocks)
+                flow = _times(inverse[around_even[n]], flow)
+                for part in range(parts):
+                    along_even[n * parts + part] = flow[part]
             product = 0.0
-            for n in range(even, last):
-                image[n] = along[n] * diagonal[n] - _from_neighbours(system, along, n)
-                product += along[n] * image[n]
+            for n in range(1, last_odd + 1):
+                flow = _from_neighbours(near_odd[n], along_even, blocks)
+                for part in range(parts):
+                    i = n * parts + part
+                    change[i] = image[i] - flow[part]
+                    product += along[i] * change[i]
             length = rho / product
-            left, new = 0.0, 0.0
-            for n in range(even, last):
-                u[n] += length * along[n]
-                residual[n] -= length * image[n]
-                left += abs(residual[n])
-                new += residual[n] * residual[n] * inverse[n]
-            for n in range(even, last):
-                along[n] = inverse[n] * residual[n] + (new / rho) * along[n]
+            left = new = 0.0
+            for n in range(1, last_odd + 1):
+                own = zeros
+                for part in range(parts):
+                    i = n * parts + part
+                    odd[i] += length * along[i]
+                    residual[i] -= length * change[i]
+                    left += abs(residual[i])
+                    own = _with(own, part, residual[i])
+                own = _times(inverse[around_odd[n]], own)
+                for part in range(parts):
+                    ahead[n * parts + part] = own[part]
+                    new += residual[n * parts + part] * own[part]
+            turn = new / rho
+            for i in range(parts, (last_odd + 1) * parts):
+                along[i] = ahead[i] + turn * along[i]
+                image[i] = residual[i] + turn * image[i]
             rho = new
+    return u, 0, 0.0
 
 
 @njit(nogil=True, cache=True)
-def source_of(kinds: Any, unknowns: Unknowns, parts: Parts, emitters: Any) -> Any:
-    """What each unknown releases: the emitters' shares, each in the middle of its voxel."""
-    ids, first = unknowns.ids, unknowns.first
-    source = np.zeros(len(first) * parts.odd.size)
-    middle = parts.odd.size // 2
-    odd, rank = parts.odd[middle], parts.rank[middle]
-    for e in range(len(emitters)):
-        x, y, z = emitters[e, 0] + 1, emitters[e, 1] + 1, emitters[e, 2] + 1
-        if kinds[z, y, x] == OPEN:
-            parity = (x + y + z) & 1
-            source[number_of(first, ids[z, y, x], parity, odd, rank)] += 1 / len(emitters)
-    return source
-
-
-@njit(nogil=True, cache=True)
-def absorbed(
-    kinds: Any, unknowns: Unknowns, parts: Parts, u: Any, wall: Any, faces: int, emitters: Any
-) -> Any:
+def absorbed(kinds: Any, unknowns: Unknowns, blocks: Blocks, u: Any, emitters: Any) -> Any:
     """What goes into cells, and what is lost.
 
     Returns the voxels [n, 3] of cells that absorb, the flux into each, its place [n, 3] (mean over
     the face, in voxels from the cutout's corner); what leaves through each face of the cutout
     [axis, end]; and what is trapped. Emitters inside cells come first.
     """
-    most = faces + len(emitters)
+    faces, parts, wall = unknowns.faces, len(blocks.zeros), blocks.wall
+    most = len(faces) + len(emitters)
     voxels, flux, places = np.empty((most, 3), np.int32), np.empty(most), np.empty((most, 3))
     out = np.zeros((3, 2))
     trapped = 0.0
@@ -401,43 +411,33 @@ def absorbed(
                 voxels[m, a], places[m, a] = emitters[e, a], emitters[e, a] + 0.5
             flux[m] = 1 / len(emitters)
             m += 1
-    open_voxels, first = unknowns.voxels, unknowns.first
-    leaves, odd, rank, inside = parts.leaves, parts.odd, parts.rank, parts.place
     flat, row, plane = kinds.ravel(), kinds.shape[2], kinds.shape[1] * kinds.shape[2]
     offsets = (-1, 1, -row, row, -plane, plane)
-    mean, at = np.empty(3), np.empty(3, np.int64)
-    for n in range(len(open_voxels)):
-        for a in range(3):
-            at[a] = open_voxels[n, a]
-        here = at[0] + row * at[1] + plane * at[2]
-        parity = (at[0] + at[1] + at[2]) & 1
-        for d in range(6):
-            kind = flat[here + offsets[d]]
-            if kind < CELL:
-                continue
-            axis, end = d // 2, d % 2
-            through = 0.0
-            mean[:] = 0
-            for part in range(odd.size):
-                if leaves[part, d]:
-                    # Far away, what the tolerance leaves open may be below 0.
-                    me = number_of(first, n, parity, odd[part], rank[part])
-                    own = max(wall[axis] * u[me], 0.0)
-                    through += own
-                    for a in range(3):
-                        mean[a] += own * inside[part, a]
-            if kind == OUTSIDE:
-                out[axis, end] += through
-            else:
-                # Listed without any flux, too: it may be the voxel nearest to the mean place.
-                scale = 1 / through if through > 0 else 0.0
-                for a in range(3):
-                    voxels[m, a] = at[a] - 1
-                    places[m, a] = at[a] - 1 + mean[a] * scale
-                voxels[m, axis] += 2 * end - 1
-                places[m, axis] = at[axis] - 1 + end
-                flux[m] = through
-                m += 1
+    for f in range(len(faces)):
+        me, here, d = faces[f, 0], faces[f, 1] >> 3, faces[f, 1] & 7
+        first, axis, end = (me >> 1) * parts, d >> 1, d & 1
+        # Across z it is the lowest part, or the highest, that meets the wall.
+        low = parts - 1 if d == 5 else 0
+        high = 1 if d == 4 else parts
+        through = height = 0.0
+        for part in range(low, high):
+            # Far away, what the tolerance leaves open may be below 0.
+            own = max(wall[axis] * u[me & 1, first + part], 0.0)
+            through += own
+            height += own * (part + 0.5)
+        if flat[here + offsets[d]] == OUTSIDE:
+            out[axis, end] += through
+            continue
+        # Listed without any flux, too: it may be the voxel nearest to the mean place.
+        z, rest = here // plane, here % plane
+        y, x = rest // row, rest % row
+        voxels[m, 0], voxels[m, 1], voxels[m, 2] = x - 1, y - 1, z - 1
+        places[m, 0], places[m, 1] = x - 0.5, y - 0.5
+        places[m, 2] = z - 1 + (height / (parts * through) if through > 0 else 0.5)
+        places[m, axis] = voxels[m, axis] + end
+        voxels[m, axis] += 2 * end - 1
+        flux[m] = through
+        m += 1
     return voxels[:m], flux[:m], places[:m], out, trapped
 
 
@@ -494,43 +494,29 @@ def _before(a: Any, b: Any) -> bool:
 
 
 @njit(nogil=True, cache=True)
-def solved(
-    labels: Labels, emitters: Any, parts: Parts, conductance: Any, limits: tuple[float, int]
-) -> Any:
-    """What each voxel is, absorbing faces, unknowns, their potential, iterations and residual.
+def solved(labels: Labels, emitters: Any, blocks: Blocks, limits: tuple[float, int]) -> Any:
+    """What each voxel is, the unknowns, their potential, the iterations and the residual.
 
-    `conductance` [2, 3] is that between two parts and through a wall, `limits` the tolerance and
-    the most iterations.
+    `limits` are the tolerance and the most iterations.
     """
-    kinds = kinds_of(labels)
-    count, faces = flooded(kinds, emitters)
-    unknowns = numbered(kinds, count, emitters, parts)
-    system = system_of(kinds, unknowns, parts, conductance[0], conductance[1])
+    kinds, free = kinds_of(labels)
+    parts = len(blocks.zeros)
+    unknowns = numbered(kinds, free, emitters, parts)
     source = source_of(kinds, unknowns, parts, emitters)
-    u, iterations, residual = conjugate_gradients(system, source, limits[0], limits[1])
-    return kinds, faces, unknowns, u, iterations, residual
+    u, iterations, residual = conjugate_gradients(unknowns, blocks, source, limits[0], limits[1])
+    return kinds, unknowns, u, iterations, residual
 
 
 @njit(nogil=True, cache=True)
 def diffused(
-    labels: Labels,
-    emitters: Any,
-    parts: Parts,
-    conductance: Any,
-    limits: tuple[float, int],
-    voxel_nm: Any,
+    labels: Labels, emitters: Any, blocks: Blocks, limits: tuple[float, int], voxel_nm: Any
 ) -> Any:
     """All of it in one call: what passes between Python and a kernel takes longer than some of it.
 
-    `conductance` and `limits` are those of `solved`. Returns cells, shares and voxels as `taken_up`
-    does; what leaves through each face of the cutout [axis, end]; what is trapped; the iterations
-    and the residual.
+    `limits` are those of `solved`. Returns cells, shares and voxels as `taken_up` does; what leaves
+    through each face of the cutout [axis, end]; what is trapped; the iterations and the residual.
     """
-    kinds, faces, unknowns, u, iterations, residual = solved(
-        labels, emitters, parts, conductance, limits
-    )
-    voxels, flux, places, out, trapped = absorbed(
-        kinds, unknowns, parts, u, conductance[1], faces, emitters
-    )
+    kinds, unknowns, u, iterations, residual = solved(labels, emitters, blocks, limits)
+    voxels, flux, places, out, trapped = absorbed(kinds, unknowns, blocks, u, emitters)
     ids, share, nearest = taken_up(labels, voxels, places, flux, voxel_nm)
     return ids, share, nearest, out, trapped, iterations, residual

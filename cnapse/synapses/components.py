@@ -152,8 +152,10 @@ class BlockComponents:
     @property
     def touching(self) -> npt.NDArray[np.int64]:
         """Labels that may go on in other blocks, sorted."""
-        labels = np.concatenate([self.face_labels, self.shell_labels]).astype(np.int64)
-        return np.unique(labels)
+        touches = np.zeros(self.n + 1, np.bool_)
+        touches[self.face_labels] = True
+        touches[self.shell_labels] = True
+        return np.flatnonzero(touches)
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
         """The record as named arrays, for a file."""

@@ -7,7 +7,8 @@
 
 So a table does not depend on the blocks it came from, to the bit. What does not add up is the
 object's *position* (:mod:`cnapse.synapses.position`): an object that lies in one block has it
-already, one that is cut by blocks is read again.
+already; one that is cut by blocks has it from its runs, which are kept for that; one of very many
+runs is read again.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from cnapse.geometry import Box, triple
-from cnapse.synapses.position import Ids, Int64s, Read, position_of
+from cnapse.synapses.position import Ids, Int64s, Read, nearest_voxels, position_of
 from cnapse.synapses.sums import LARGEST_STORED, Measures, combine, measure_block
 from cnapse.tables import SynapseFlag
 
@@ -60,7 +61,8 @@ def synapse_table(
     frame
         Full bounds of the layer: its voxel size, and the border that an object may touch.
     read
-        Gives the synapse layer over a box, shape (x, y, z); called for objects cut by blocks.
+        Gives the synapse layer over a box, shape (x, y, z); called for objects cut by blocks of
+        which some runs were not kept.
     weak_presynaptic
         A presynaptic cell with a smaller share of the covered voxels gets a flag.
 
@@ -139,9 +141,20 @@ def measure(
 
 
 def _positions(measures: Measures, frame: Box, read: Read) -> Int64s:
-    """Of objects cut by blocks, which have to be read, and of the others, which are known."""
+    """Of objects in one block, which are known; of others from their runs, or by reading them."""
     position = measures.position.copy()
-    for i in np.flatnonzero(measures.parts > 1):
+    cut = measures.parts > 1
+    index = np.searchsorted(measures.ids, measures.run_of)
+    rows = measures.run_rows.astype(np.int64)
+    covered = np.zeros(len(measures), np.int64)
+    np.add.at(covered, index, rows[:, 3])
+    complete = cut & (covered == measures.voxels)
+    chosen = complete[index]
+    nearest = nearest_voxels(
+        index[chosen], rows[chosen], measures.voxels, measures.sums, np.asarray(frame.resolution)
+    )
+    position[complete] = nearest[complete]
+    for i in np.flatnonzero(cut & ~complete):
         start, stop = triple(measures.start[i].tolist()), triple(measures.stop[i].tolist())
         extent = Box(start, stop, frame.resolution)
         position[i] = position_of(

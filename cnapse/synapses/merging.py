@@ -34,7 +34,7 @@ from scipy.spatial import cKDTree
 from cnapse.errors import ConfigError
 from cnapse.geometry import Box, Grid, triple
 from cnapse.synapses.position import Read
-from cnapse.synapses.stitching import roots as roots_of
+from cnapse.synapses.unions import roots as roots_of
 
 __all__ = ["MERGE_COLUMNS", "Merges", "merge_candidates", "merged", "merges", "voxel_gap_nm"]
 

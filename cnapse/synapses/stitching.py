@@ -1,35 +1,41 @@
 """Which labels of which blocks are one object, and the object's id.
 
-1. Walk over the blocks in raster order. A block's lower faces meet the shells that the blocks
-   before it have left for it: where both hold a voxel, the two labels are one object.
-2. One union-find over the labels that touch a face or shell; no other label can go on elsewhere.
+1. In each superblock, a box of blocks, labels that meet at faces are put into groups
+   (:mod:`cnapse.synapses.joining`).
+2. One union-find over the groups that go on in other superblocks.
 3. An object's id is 1 + the raster index of its first voxel in the frame, or 0 (deleted) if the
    whole object is outside of the size limits.
 4. Each block labels again and replaces its numbers (:func:`object_ids`, :func:`relabel`).
 
-Each block's record is loaded once. What is kept are the shells of one layer of blocks (until the
-neighbours have been met) and the touching labels of all.
+The result does not depend on the superblocks; with a single one there is no step 2
+(:func:`stitch`).
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from cnapse.errors import FormatError, RunStateError
+from cnapse.errors import FormatError
 from cnapse.geometry import Block, Grid
 from cnapse.synapses.components import BlockComponents, Labels
+from cnapse.synapses.joining import Joined, Load, OpenGroups, join, open_ids
+from cnapse.synapses.unions import Ids, Int64s, object_id
 
-__all__ = ["Stitching", "object_ids", "relabel", "stitch"]
-
-Int64s = npt.NDArray[np.int64]
-Ids = npt.NDArray[np.uint64]
+__all__ = [
+    "BlockIds",
+    "Stitching",
+    "block_ids",
+    "object_ids",
+    "relabel",
+    "stitch",
+    "stitch_groups",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +71,8 @@ class Stitching:
         return cls(**{f.name: arrays[f.name] for f in fields(cls)})
 
 
-def stitch(
-    grid: Grid,
-    load: Callable[[int], BlockComponents | None],
-    min_voxels: int = 1,
-    max_voxels: int | None = None,
-) -> Stitching:
-    """Find the labels of different blocks that are one object.
+def stitch(grid: Grid, load: Load, min_voxels: int = 1, max_voxels: int | None = None) -> Stitching:
+    """Find the labels of different blocks that are one object, with all blocks in one superblock.
 
     Parameters
     ----------
@@ -79,8 +80,7 @@ def stitch(
         The grid of the label stage (one voxel of upper halo). Its bounds are the frame in which
         the records count their voxels.
     load
-        Record of a block, by index; None for a block without any voxel in its read box. Called
-        once a block, in order.
+        Gives the record of a block, by index; called once a block, in order.
     min_voxels, max_voxels
         Objects of fewer or more voxels get the id 0. They count for whole objects.
 
@@ -93,24 +93,92 @@ def stitch(
     RunStateError
         If the records of two blocks contradict each other.
     """
-    nodes = _Nodes()
-    waiting: defaultdict[int, list[_Shell]] = defaultdict(list)
-    for index in range(len(grid)):
-        components = load(index)
-        node = nodes.add(components)
-        shells = waiting.pop(index, [])
-        if components is None:
-            if shells:
-                raise _contradiction(index, int(shells[0].voxels[0]), grid)
-            continue
-        for shell in shells:
-            labels, missing = _met(components, shell.voxels)
-            if missing is not None:
-                raise _contradiction(index, missing, grid)
-            nodes.join(shell.nodes, node[labels])
-        for owner, shell in _shells(components, node, grid).items():
-            waiting[owner].append(shell)
-    return nodes.solved(min_voxels, max_voxels)
+    joined = join(grid, grid.bounds, load)
+    ids = object_id(joined.closed_first_voxel, joined.closed_voxels, min_voxels, max_voxels)
+    return Stitching(joined.offsets, joined.labels, ids[-1 - joined.groups])
+
+
+def stitch_groups(
+    grid: Grid,
+    load: Callable[[int], OpenGroups],
+    min_voxels: int = 1,
+    max_voxels: int | None = None,
+) -> Iterator[Ids]:
+    """Find the open groups of different superblocks that are one object.
+
+    Parameters
+    ----------
+    grid : Grid
+        Of the superblocks; its bounds are the frame.
+    load
+        Gives the open groups of a superblock, by index; called once for each, in order.
+    min_voxels, max_voxels
+        As for :func:`stitch`.
+
+    Yields
+    ------
+    ndarray of uint64, shape (g,)
+        For each superblock, in order, the ids of its open groups.
+
+    Raises
+    ------
+    RunStateError
+        If the records of two superblocks contradict each other.
+    """
+    offsets, ids = open_ids(grid, load, min_voxels, max_voxels)
+    for start, stop in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
+        yield ids[start:stop]
+
+
+@dataclass(frozen=True, slots=True)
+class BlockIds:
+    """The touching labels of one block, and their ids as far as its superblock knows them.
+
+    Attributes
+    ----------
+    labels : ndarray of int64, shape (m,)
+        Sorted.
+    ids : ndarray of uint64, shape (m,)
+        0 for an object outside of the size limits, and for an open group.
+    groups : ndarray of int64, shape (m,)
+        The open group of its superblock that a label belongs to; -1 for none.
+    """
+
+    labels: Int64s
+    ids: Ids
+    groups: Int64s
+
+    def resolved(self, open_groups: Ids) -> tuple[Int64s, Ids]:
+        """Labels and ids, given those of the open groups of the superblock."""
+        ids = self.ids.copy()
+        is_open = self.groups >= 0
+        ids[is_open] = open_groups[self.groups[is_open]]
+        return self.labels, ids
+
+    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """The record as named arrays, for a file."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
+        """The record :meth:`to_arrays` was called on."""
+        return cls(**{f.name: arrays[f.name] for f in fields(cls)})
+
+
+def block_ids(
+    joined: Joined, min_voxels: int = 1, max_voxels: int | None = None
+) -> Iterator[tuple[int, BlockIds]]:
+    """The ids of a superblock's labels, block by block; blocks without touching labels left out."""
+    closed = object_id(joined.closed_first_voxel, joined.closed_voxels, min_voxels, max_voxels)
+    is_open = joined.groups >= 0
+    ids = np.zeros(len(joined.groups), np.uint64)
+    ids[~is_open] = closed[-1 - joined.groups[~is_open]]
+    groups = np.where(is_open, joined.groups, -1)
+    ends = zip(joined.offsets[:-1].tolist(), joined.offsets[1:].tolist(), strict=True)
+    for index, (start, stop) in zip(joined.blocks, ends, strict=True):
+        if stop > start:
+            part = slice(start, stop)
+            yield index, BlockIds(joined.labels[part], ids[part], groups[part])
 
 
 def object_ids(
@@ -136,7 +204,7 @@ def object_ids(
         Entry 0 (background) is 0, and so is that of an object outside of the limits.
     """
     ids = np.zeros(components.n + 1, np.uint64)
-    ids[1:] = _ids(components.first_voxel, components.voxels, min_voxels, max_voxels)
+    ids[1:] = object_id(components.first_voxel, components.voxels, min_voxels, max_voxels)
     labels, theirs = mapping
     ids[labels] = theirs
     return ids
@@ -168,125 +236,6 @@ def relabel(labels: Labels, ids: Ids, block: Block) -> Ids:
     out = np.zeros(block.write.shape, np.uint64, order="F")
     _replace(labels[block.write.slices(block.read)], ids, out)
     return out
-
-
-@dataclass(frozen=True, slots=True)
-class _Shell:
-    """Voxels of one block's shell that one other block owns, and the nodes of their labels."""
-
-    voxels: Int64s
-    nodes: Int64s
-
-
-@dataclass(slots=True)
-class _Nodes:
-    """The touching labels of all blocks so far, numbered on, and the pairs that are one."""
-
-    offsets: list[int] = field(default_factory=lambda: [0])
-    labels: list[Int64s] = field(default_factory=list)
-    first_voxel: list[Int64s] = field(default_factory=list)
-    voxels: list[Int64s] = field(default_factory=list)
-    pairs: list[Int64s] = field(default_factory=list)
-
-    def add(self, components: BlockComponents | None) -> Int64s:
-        """Take in the touching labels of the next block; node of each of its labels (or -1)."""
-        start = self.offsets[-1]
-        if components is None:
-            self.offsets.append(start)
-            return np.zeros(0, np.int64)
-        labels = components.touching
-        self.offsets.append(start + len(labels))
-        self.labels.append(labels)
-        self.first_voxel.append(components.first_voxel[labels - 1])
-        self.voxels.append(components.voxels[labels - 1])
-        node = np.full(components.n + 1, -1, np.int64)
-        node[labels] = np.arange(start, start + len(labels))
-        return node
-
-    def join(self, a: Int64s, b: Int64s) -> None:
-        self.pairs.append(np.unique(np.stack([a, b], axis=1), axis=0))
-
-    def solved(self, min_voxels: int, max_voxels: int | None) -> Stitching:
-        pairs = np.concatenate([np.zeros((0, 2), np.int64), *self.pairs])
-        root = roots(self.offsets[-1], pairs)
-        first_voxel, voxels = _joined(self.first_voxel), _joined(self.voxels)
-        _gather(root, first_voxel, voxels)
-        ids = _ids(first_voxel[root], voxels[root], min_voxels, max_voxels)
-        return Stitching(np.asarray(self.offsets, np.int64), _joined(self.labels), ids)
-
-
-def _joined(arrays: list[Int64s]) -> Int64s:
-    return np.concatenate([np.zeros(0, np.int64), *arrays])
-
-
-def _shells(components: BlockComponents, node: Int64s, grid: Grid) -> dict[int, _Shell]:
-    """The shell of a block by the block that owns its voxels."""
-    voxels = components.shell_voxels
-    if not len(voxels):
-        return {}
-    owners = grid.index_of(grid.bounds.from_raster_index(voxels))
-    nodes = node[components.shell_labels]
-    return {
-        int(owner): _Shell(voxels[owners == owner], nodes[owners == owner])
-        for owner in np.unique(owners)
-    }
-
-
-def _met(components: BlockComponents, voxels: Int64s) -> tuple[Labels, int | None]:
-    """Labels of a block at voxels of its lower faces, and the first voxel without one."""
-    faces = components.face_voxels
-    place = np.searchsorted(faces, voxels)
-    found = place < len(faces)
-    found[found] = faces[place[found]] == voxels[found]
-    missing = None if found.all() else int(voxels[~found][0])
-    return components.face_labels[place[found]], missing
-
-
-def _contradiction(index: int, voxel: int, grid: Grid) -> RunStateError:
-    x, y, z = (int(v) for v in grid.bounds.from_raster_index(voxel))
-    return RunStateError(
-        f"voxel {x}, {y}, {z} belongs to a component in a block before block {index}, which owns "
-        "it, but not in that block: the input changed between the two: label all blocks again"
-    )
-
-
-def _ids(first_voxel: Int64s, voxels: Int64s, min_voxels: int, max_voxels: int | None) -> Ids:
-    keep = (first_voxel >= 0) & (voxels >= min_voxels)
-    if max_voxels is not None:
-        keep &= voxels <= max_voxels
-    return np.where(keep, first_voxel + 1, 0).astype(np.uint64)
-
-
-@njit(nogil=True, cache=True)
-def roots(n: int, pairs: Int64s) -> Int64s:
-    """Union-find: the smallest node of the group of each node (path halving)."""
-    parent = np.arange(n)
-    for i in range(len(pairs)):
-        a, b = pairs[i, 0], pairs[i, 1]
-        while parent[a] != a:
-            parent[a] = parent[parent[a]]
-            a = parent[a]
-        while parent[b] != b:
-            parent[b] = parent[parent[b]]
-            b = parent[b]
-        parent[max(a, b)] = min(a, b)
-    for i in range(n):
-        # A parent is never above its node, so the parent's root is known already.
-        parent[i] = parent[parent[i]]
-    return parent
-
-
-@njit(nogil=True, cache=True)
-def _gather(roots: Int64s, first_voxel: Int64s, voxels: Int64s) -> None:
-    """Bring the first voxel and the number of voxels of each group to its root, in place."""
-    for i in range(len(roots)):
-        root = roots[i]
-        if root != i:
-            voxels[root] += voxels[i]
-            if first_voxel[i] >= 0 and (
-                first_voxel[root] < 0 or first_voxel[i] < first_voxel[root]
-            ):
-                first_voxel[root] = first_voxel[i]
 
 
 @njit(nogil=True, cache=True)

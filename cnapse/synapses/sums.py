@@ -19,10 +19,15 @@ from cnapse.errors import BoundsError, FormatError
 from cnapse.geometry import Box
 from cnapse.synapses.position import Ids, Int64s, nearest_voxels
 
-__all__ = ["LARGEST_STORED", "Measures", "combine", "measure_block"]
+__all__ = ["LARGEST_STORED", "MOST_RUNS", "Measures", "combine", "measure_block"]
+
+Int32s = npt.NDArray[np.int32]
 
 LARGEST_STORED = 255
 """What a probability of 1 is stored as."""
+
+MOST_RUNS = 4096
+"""Runs that are kept of an object in one block, 100 kB; synapses have some hundred."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,9 @@ class Measures:
         Voxels per object and section.
     cell_of, cell_id, cell_voxels : ndarray of uint64, uint64, int64, shape (c,)
         Voxels per object (`cell_of`) and cell under it; cell 0 is background.
+    run_of, run_rows : ndarray of uint64 and int32, shape (r,) and (r, 4)
+        Voxels in a row along x: object, first voxel (x, y, z) and length, sorted by object and
+        raster order. Of objects that reach a face of their block, unless they have too many.
     """
 
     ids: Ids
@@ -73,6 +81,8 @@ class Measures:
     cell_of: Ids
     cell_id: Ids
     cell_voxels: Int64s
+    run_of: Ids
+    run_rows: Int32s
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -88,7 +98,7 @@ class Measures:
 
     def between(self, first: int, last: int) -> Self:
         """Only the objects with ``first <= id <= last``."""
-        keys = {"section_": self.section_id, "cell_": self.cell_of}
+        keys = {"section_": self.section_id, "cell_": self.cell_of, "run_": self.run_of}
         cut = {}
         for name, array in self.to_arrays().items():
             ids = next((k for prefix, k in keys.items() if name.startswith(prefix)), self.ids)
@@ -130,6 +140,8 @@ def measure_block(
     probability: npt.NDArray[Any] | None,
     box: Box,
     frame: Box,
+    *,
+    most_runs: int = MOST_RUNS,
 ) -> Measures:
     """Sums over the voxels of each object in one block.
 
@@ -143,6 +155,8 @@ def measure_block(
         The write box of the block; its voxel size decides which voxel is the nearest.
     frame : Box
         Full bounds of the layer.
+    most_runs : int
+        Runs of objects that have more are not kept.
 
     Returns
     -------
@@ -168,6 +182,8 @@ def measure_block(
     groups = _Groups(which)
     voxels, sums = groups.sum(runs.length), groups.sum(runs.sums)
     rows = np.column_stack([runs.first, runs.length])
+    start, stop = groups.least(runs.first), groups.most(runs.last) + 1
+    kept = groups.rows_of(_goes_on(start, stop, box, frame) & (groups.sizes <= most_runs))
     section, section_voxels = _counts(which, runs.first[:, 2], runs.length)
     cell, cell_voxels = _counts(which, runs.cell, runs.length)
     return Measures(
@@ -175,8 +191,8 @@ def measure_block(
         parts=np.ones(len(ids), np.int64),
         voxels=voxels,
         sums=sums,
-        start=groups.least(runs.first),
-        stop=groups.most(runs.last) + 1,
+        start=start,
+        stop=stop,
         first_voxel=frame.raster_index(runs.first[groups.first]),
         position=nearest_voxels(which, rows, voxels, sums, np.asarray(box.resolution)),
         known=voxels * (probability is not None),
@@ -188,6 +204,8 @@ def measure_block(
         cell_of=ids[cell[0]],
         cell_id=cell[1],
         cell_voxels=cell_voxels,
+        run_of=ids[which[kept]],
+        run_rows=rows[kept].astype(np.int32),
     )
 
 
@@ -207,6 +225,7 @@ def combine(measures: Iterable[Measures]) -> Measures:
     groups = _Groups(which)
     section, section_voxels = _counts(every.section_id, every.section_z, every.section_voxels)
     cell, cell_voxels = _counts(every.cell_of, every.cell_id, every.cell_voxels)
+    by_raster = np.lexsort([*every.run_rows.T[:3], every.run_of])
     return Measures(
         ids=ids,
         parts=groups.sum(every.parts[order]),
@@ -225,6 +244,8 @@ def combine(measures: Iterable[Measures]) -> Measures:
         cell_of=cell[0],
         cell_id=cell[1],
         cell_voxels=cell_voxels,
+        run_of=every.run_of[by_raster],
+        run_rows=every.run_rows[by_raster],
     )
 
 
@@ -232,6 +253,15 @@ def _no_measures() -> Measures:
     none = np.zeros((0, 0, 0), np.uint64)
     box = Box((0, 0, 0), (0, 0, 0), (1.0, 1.0, 1.0))
     return measure_block(none, none, None, box, box)
+
+
+def _goes_on(start: Int64s, stop: Int64s, box: Box, frame: Box) -> npt.NDArray[np.bool_]:
+    """Whether objects reach a face of their block beyond which the layer goes on."""
+    low = np.asarray(box.start) > frame.start
+    high = np.asarray(box.stop) < frame.stop
+    below, above = (start == box.start) & low, (stop == box.stop) & high
+    reached: npt.NDArray[np.bool_] = (below | above).any(axis=1)
+    return reached
 
 
 def _labels(name: str, values: npt.NDArray[Any], box: Box) -> Ids:
@@ -270,6 +300,15 @@ class _Groups:
     def first(self) -> Int64s:
         """First row of each group."""
         return self.order[self.starts]
+
+    @property
+    def sizes(self) -> Int64s:
+        """Number of rows of each group."""
+        return np.diff(self.starts, append=len(self.order))
+
+    def rows_of(self, chosen: npt.NDArray[np.bool_]) -> Int64s:
+        """The rows of some groups, group by group."""
+        return self.order[np.repeat(chosen, self.sizes)]
 
     def sum(self, values: Int64s) -> Int64s:
         return np.add.reduceat(values[self.order], self.starts, axis=0)

@@ -124,6 +124,7 @@ def exhibit(
     *,
     connections: Connections | None = None,
     contrast: tuple[float, float] | None = None,
+    channel: int = 0,
 ) -> str:
     """Show layers on a server that serves their local folders; the address to open.
 
@@ -135,6 +136,8 @@ def exhibit(
         Voxel size in nm that the viewer counts in.
     connections
         Partners are drawn as lines from them: the nearest 2000.
+    channel : int
+        Of the probability, where it has several.
     """
     local = local_folders(paths)
     layers = {name: server.address(name) if name in local else path for name, path in paths.items()}
@@ -151,5 +154,6 @@ def exhibit(
         contrast=contrast,
         lines=lines,
         nm_per_pixel=aim.nm_per_pixel,
+        channel=channel,
     )
     return server.show(state)

@@ -51,7 +51,7 @@ _PROBABILITY_SHADER = """#uicontrol float threshold slider(min=0, max=1, default
 #uicontrol vec3 low color(default="#d55e00")
 #uicontrol vec3 high color(default="#ffd400")
 void main() {
-  float p = toNormalized(getDataValue());
+  float p = toNormalized(getDataValue(@channel));
   emitIntensity(p);
   if (p < threshold) { emitTransparent(); return; }
   emitRGBA(vec4(mix(low, high, p), VOLUME_RENDERING ? 0.35 * p : p * p));
@@ -127,6 +127,7 @@ def scene(
     contrast: tuple[float, float] | None = None,
     lines: Sequence[PartnerLine] = (),
     nm_per_pixel: float = CLOSE_NM,
+    channel: int = 0,
 ) -> Json:
     """Neuroglancer's state: layers, place, what is selected.
 
@@ -146,6 +147,8 @@ def scene(
         Partners, as annotations that are shown when one of their cells is selected.
     nm_per_pixel : float
         How far away one looks.
+    channel : int
+        Of the probability, where it has several.
 
     Returns
     -------
@@ -154,7 +157,7 @@ def scene(
     """
     picked = selection or Selection()
     marks = _marks(resolution, position_nm, picked)
-    state = _state(layers, resolution, marks, contrast, nm_per_pixel)
+    state = _state(layers, resolution, marks, contrast, nm_per_pixel, channel)
     if lines:
         linked = bool(layers.get("cells"))
         state["layers"].append(_line_layer(lines, resolution, marks.cell_colours, linked=linked))
@@ -248,11 +251,12 @@ def _state(
     marks: _Marks,
     contrast: tuple[float, float] | None,
     nm_per_pixel: float,
+    channel: int = 0,
 ) -> Json:
     smallest = min(resolution)
     makers: dict[str, Callable[[], Json]] = {
         "image": lambda: _image_layer(contrast),
-        "probability": _probability_layer,
+        "probability": lambda: _probability_layer(channel),
         "cells": lambda: {
             "type": "segmentation",
             "selectedAlpha": 0.3,
@@ -291,12 +295,12 @@ def _image_layer(contrast: tuple[float, float] | None) -> Json:
     return {"type": "image", "shaderControls": {"normalized": {"range": list(contrast)}}}
 
 
-def _probability_layer() -> Json:
+def _probability_layer(channel: int) -> Json:
     return {
         "type": "image",
         "opacity": 0.5,
         "blend": "default",
-        "shader": _PROBABILITY_SHADER,
+        "shader": _PROBABILITY_SHADER.replace("@channel", str(channel) if channel else ""),
         "volumeRendering": "max",
         "volumeRenderingDepthSamples": _SAMPLES_IN_DEPTH,
     }

@@ -76,6 +76,11 @@ class Layer:
         """Storage chunk of the scale that is read, in its own voxels."""
         return self._source.chunk_size(self.mip)
 
+    @property
+    def missing_chunks(self) -> int:
+        """How many chunks were not there and stood for 0, counted at each read of one."""
+        return self._source.missing
+
     def at(self, resolution: Sequence[float]) -> Layer:
         """The same layer opened at another resolution (nm).
 

@@ -23,8 +23,11 @@ from cnapse.errors import (
     ResolutionError,
     storage_error,
 )
+from cnapse.faults import is_of_a_client, remote_error
 from cnapse.geometry import Box, Resolution, Triple, triple
+from cnapse.remote import cloud_volume, tried_again
 from cnapse.store import cloud_path, local_path
+from cnapse.volumes.presence import missing_chunks
 
 if TYPE_CHECKING:
     from cloudvolume import CloudVolume
@@ -67,7 +70,9 @@ class StoredLayer:
     fill_missing: bool
     channel: int
     cache_bytes: int
-    volumes: dict[int, CloudVolume] = field(default_factory=dict)
+    volumes: dict[tuple[int, bool], CloudVolume] = field(default_factory=dict)
+    missing: int = 0
+    """How many chunks were not there and were read as 0, counted at each read."""
 
     def resolution(self, mip: int) -> Resolution:
         """Voxel size of a mip in nm."""
@@ -89,67 +94,90 @@ class StoredLayer:
         """Storage chunk of a mip."""
         return triple(self.info["scales"][mip]["chunk_sizes"][0])
 
-    def volume(self, mip: int) -> CloudVolume:
+    def volume(self, mip: int, *, filled: bool = False) -> CloudVolume:
         """The CloudVolume of a mip: one opened at another mip checks against the wrong bounds."""
-        if mip not in self.volumes:
-            from cloudvolume import CloudVolume
-
-            self.volumes[mip] = CloudVolume(
+        if (mip, filled) not in self.volumes:
+            self.volumes[mip, filled] = cloud_volume(
                 self.path,
                 mip=mip,
                 provenance={},
-                progress=False,
-                fill_missing=self.fill_missing,
+                fill_missing=filled,
                 lru_bytes=self.cache_bytes,
                 lru_encoding="raw",
             )
-        return self.volumes[mip]
+        return self.volumes[mip, filled]
 
     def download(self, mip: int, box: Box) -> Array:
         """The voxels, shape (x, y, z), of a box inside the bounds of a mip.
 
+        With `fill_missing`, chunks that are not there are 0 and are counted in `missing`.
+
         Raises
         ------
         LayerNotFoundError
-            If a chunk is missing, or cannot be fetched.
+            If a chunk is missing.
         FormatError
             If a chunk is damaged.
         StorageError
-            If a chunk on disk cannot be read.
+            If a chunk cannot be read or fetched.
         """
-        from cloudvolume.lib import Bbox
-
         try:
-            cutout = self.volume(mip).download(Bbox(box.start, box.stop))
+            return self._downloaded(mip, box)
         except MemoryError:
             raise
         except Exception as error:
             # Codecs and the clients of buckets raise whatever they like.
             raise self._reading_error(error, mip, box) from error
+
+    def _downloaded(self, mip: int, box: Box) -> Array:
+        from cloudvolume.exceptions import EmptyFileException, EmptyVolumeException
+        from cloudvolume.lib import Bbox
+
+        volume, bbox = self.volume(mip), Bbox(box.start, box.stop)
+        try:
+            cutout = tried_again()(volume.download, bbox)
+        except (EmptyVolumeException, EmptyFileException):
+            if not self.fill_missing:
+                raise
+            cutout = self._filled(mip, box)
         return np.asarray(cutout)[..., self.channel]
 
+    def _filled(self, mip: int, box: Box) -> Array:
+        """The voxels of a box of which chunks are missing; CloudVolume does not say how many."""
+        from cloudvolume.lib import Bbox
+
+        volume = self.volume(mip, filled=True)
+        self.missing += missing_chunks(volume, self.info["scales"][mip], box)
+        return np.asarray(tried_again()(volume.download, Bbox(box.start, box.stop)))
+
     def _reading_error(self, error: Exception, mip: int, box: Box) -> CnapseError:
-        from cloudfiles.exceptions import DecompressionError
-        from cloudvolume.exceptions import DecodingError, EmptyFileException, EmptyVolumeException
+        from cloudvolume.exceptions import (
+            DecodingError,
+            EmptyFileException,
+            EmptyVolumeException,
+            InfoUnavailableError,
+        )
 
         if isinstance(error, (EmptyVolumeException, EmptyFileException)):
             return LayerNotFoundError(
-                f"{self.path}: chunk {_chunk_of(error, box)} is missing: copy the layer again, or "
-                "open it with fill_missing if missing chunks stand for 0"
+                f"{self.path}: chunk {_chunk_of(error, box)} is missing: copy the layer again; if "
+                "missing chunks stand for 0, open it with fill_missing (for a layer in "
+                'cnapse.toml: { path = "...", fill_missing = true })'
             )
         local = local_path(self.path) is not None
         if local and isinstance(error, OSError) and not isinstance(error, _DAMAGE):
             return storage_error(error, error.filename or self.path)
-        if local or isinstance(error, (*_DAMAGE, DecodingError, DecompressionError)):
+        if isinstance(error, InfoUnavailableError):
+            return _opening_error(self.path, error)
+        if local or isinstance(error, (*_DAMAGE, DecodingError)):
             encoding = self.info["scales"][mip]["encoding"]
             return FormatError(
                 f"{self.path}: a chunk in {box} is damaged or not {encoding}, copy the layer "
                 f"again: {_one_line(error)}"
             )
-        return LayerNotFoundError(
-            f"{self.path}: cannot read {box}: {type(error).__name__}: {_one_line(error)}; check "
-            "the network and your credentials, then run the same command again"
-        )
+        if not is_of_a_client(error):
+            raise error
+        return remote_error(error, f"{self.path} ({box})")
 
 
 def load_info(path: str | Path) -> dict[str, Any]:
@@ -164,16 +192,14 @@ def load_info(path: str | Path) -> dict[str, Any]:
     ResolutionError
         If its voxel size cannot be in nm.
     StorageError
-        If it is on disk and cannot be read.
+        If it cannot be read or fetched.
     """
     text = cloud_path(path)
     local = local_path(text)
     if local is not None:
         _check_local(local)
-    from cloudvolume import CloudVolume
-
     try:
-        info: dict[str, Any] = CloudVolume(text, progress=False, provenance={}).info
+        info: dict[str, Any] = tried_again()(cloud_volume, text, provenance={}).info
     except FileNotFoundError as error:
         raise LayerNotFoundError(f"{text}: no such layer") from error
     except Exception as error:
@@ -189,19 +215,19 @@ def _opening_error(path: str, error: Exception) -> CnapseError:
         return storage_error(error, error.filename or path)
 
     if isinstance(error, InfoUnavailableError):
-        return LayerNotFoundError(
-            f"{path}: no such layer: there is no file named info; check the path"
-        )
+        hint = "check the path"
+        if path.startswith("http"):
+            hint += ", and that it may be read: it looks the same where the server answers 403"
+        return LayerNotFoundError(f"{path}: no such layer: there is no file named info; {hint}")
     if isinstance(error, UnsupportedProtocolError):
         return LayerNotFoundError(
             f"{path}: unknown kind of path: give a folder, gs://, s3://, https:// or file://"
         )
     if isinstance(error, (ValueError, KeyError, IndexError, TypeError)):
         return FormatError(f"{path}: its info does not describe a volume: {_one_line(error)}")
-    return LayerNotFoundError(
-        f"{path} cannot be opened: {type(error).__name__}: {_one_line(error)}; check the path, the "
-        "network and your credentials"
-    )
+    if not is_of_a_client(error):
+        raise error
+    return remote_error(error, path)
 
 
 def _check_local(folder: Path) -> None:

@@ -12,7 +12,7 @@ Sharded layers cannot be written: CloudVolume would replace the whole shard.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,16 @@ import numpy as np
 import numpy.typing as npt
 
 from cnapse.errors import BoundsError, FormatError, LayerExistsError, ResolutionError
-from cnapse.geometry import Box, Grid, Triple, format_resolution, same_resolution, triple
+from cnapse.geometry import Block, Box, Grid, Triple, format_resolution, same_resolution, triple
 from cnapse.store import Store, canonical_json, cloud_path, local_path
 from cnapse.volumes.stored import Kind, load_info
 
 __all__ = [
+    "GZIPPED",
     "LayerWriter",
     "build_info",
+    "chunk_name",
+    "commit_info",
     "create_layer",
     "layer_digest",
     "open_writer",
@@ -50,6 +53,17 @@ _ENCODINGS: dict[Kind, dict[str, frozenset[str]]] = {
 """For each kind, the encodings (the default first where the dtype allows it) and their dtypes."""
 
 _CSEG_BLOCK = (8, 8, 8)
+_CHUNKS_AT_ONCE = 64
+GZIPPED = frozenset({"raw", "compressed_segmentation", "compresso"})
+"""Encodings that do not compress, or leave much over: gzip'd in buckets and shards."""
+
+_CONTENT_TYPES = {
+    "png": "image/png",
+    "jpeg": "image/jpeg",
+    "jxl": "image/jxl",
+    "compressed_segmentation": "image/x.compressed_segmentation",
+    "compresso": "image/x.compresso",
+}
 # What CloudFiles appends to files that it compressed; such a file would shadow ours.
 _COMPRESSED_SUFFIXES = (".gz", ".br", ".zstd", ".xz", ".bz2")
 
@@ -81,8 +95,7 @@ class LayerWriter:
         self.chunk_size: Triple = triple(scale["chunk_sizes"][0])
         self.encoding: str = scale["encoding"]
         self._store = Store(self.path)
-        self._local = local_path(self.path)
-        self._volume: Any = None
+        self._is_local = local_path(self.path) is not None
 
     def __repr__(self) -> str:
         return f"LayerWriter({self.path!r}, {self.dtype}, {self.bounds})"
@@ -109,29 +122,34 @@ class LayerWriter:
         self._check(array, box)
         if box.empty:
             return
-        if self._local is None:
-            self._upload(array, box)
-            return
-        for block in Grid(box, self.chunk_size):
-            self._put_chunk(array[block.write.slices(box)], block.write)
+        blocks = list(Grid(box, self.chunk_size))
+        # So many at a time are in memory, encoded, and on their way to a bucket.
+        for first in range(0, len(blocks), _CHUNKS_AT_ONCE):
+            self._put(array, box, blocks[first : first + _CHUNKS_AT_ONCE])
 
-    def _put_chunk(self, chunk: npt.NDArray[Any], box: Box) -> None:
+    def _put(self, array: npt.NDArray[Any], box: Box, blocks: Sequence[Block]) -> None:
         from cloudvolume import chunks
 
-        name = f"{self.info['scales'][0]['key']}/{_file_name(box)}"
-        self._store.put(name, bytes(chunks.encode(chunk[..., None], self.encoding, _CSEG_BLOCK)))
-        self._store.delete(name + suffix for suffix in _COMPRESSED_SUFFIXES)
-
-    def _upload(self, array: npt.NDArray[Any], box: Box) -> None:
-        if self._volume is None:
-            from cloudvolume import CloudVolume
-
-            # No caching by proxies: what is redone must be seen.
-            self._volume = CloudVolume(
-                self.path, info=self.info, provenance={}, progress=False, cdn_cache=False
-            )
-        slices = tuple(slice(a, b) for a, b in zip(box.start, box.stop, strict=True))
-        self._volume[slices] = np.asfortranarray(array)[..., None]
+        key = self.info["scales"][0]["key"]
+        named = {chunk_name(key, block.write): block.write for block in blocks}
+        self._store.put_all(
+            (
+                (
+                    name,
+                    bytes(
+                        chunks.encode(
+                            array[write.slices(box)][..., None], self.encoding, _CSEG_BLOCK
+                        )
+                    ),
+                )
+                for name, write in named.items()
+            ),
+            compress=self.encoding in GZIPPED,
+            content_type=_CONTENT_TYPES.get(self.encoding, "application/octet-stream"),
+        )
+        if self._is_local:
+            suffixed = (name + suffix for name in named for suffix in _COMPRESSED_SUFFIXES)
+            self._store.delete(suffixed)
 
     def _check(self, array: npt.NDArray[Any], box: Box) -> None:
         if not same_resolution(box.resolution, self.bounds.resolution):
@@ -277,16 +295,8 @@ def build_info(
 def commit_info(path: str | Path, info: Mapping[str, Any]) -> None:
     """Write the ``info`` and provenance of a layer; the info last, since it makes the layer."""
     store = Store(path)
-    provenance = _provenance()
-    if local_path(path) is not None:
-        store.put_json("provenance", provenance)
-        store.put_json("info", info)
-        return
-    from cloudvolume import CloudVolume
-
-    volume = CloudVolume(store.path, info=dict(info), provenance=provenance, progress=False)
-    volume.commit_provenance()
-    volume.commit_info()
+    store.put_json("provenance", _provenance())
+    store.put_json("info", info)
 
 
 def scale_info(path: str | Path, mip: int = 0) -> dict[str, Any]:
@@ -359,5 +369,7 @@ def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> dict[str, tup
     return different
 
 
-def _file_name(box: Box) -> str:
-    return "_".join(f"{a}-{b}" for a, b in zip(box.start, box.stop, strict=True))
+def chunk_name(key: str, box: Box) -> str:
+    """The file of a chunk, in the folder `key` of its scale."""
+    axes = "_".join(f"{a}-{b}" for a, b in zip(box.start, box.stop, strict=True))
+    return f"{key}/{axes}"

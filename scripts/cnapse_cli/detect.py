@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -110,7 +112,13 @@ def detect(
 
     with (
         open_output(output, bounds, bundle.classes, overwrite=overwrite) as place,
-        tqdm(total=bounds.shape[2], desc="detect", unit="section") as bar,
+        tqdm(
+            total=bounds.shape[2],
+            desc="detect",
+            unit="section",
+            # In a file or a pipe, a line when it is done.
+            mininterval=0.1 if sys.stderr.isatty() else math.inf,
+        ) as bar,
     ):
         took = detect_volume(
             source, bounds, bundle, place, options, mask=masked, tile=tile, progress=bar.update
@@ -122,7 +130,6 @@ def _prepare_process() -> None:
     """Set what makes networks fast on a processor; it counts only before torch is imported."""
     import ctypes
     import os
-    import sys
 
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if not sys.platform.startswith("linux"):

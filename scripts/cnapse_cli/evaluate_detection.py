@@ -5,13 +5,31 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from cnapse.errors import ConfigError, LayerNotFoundError, storage_error
+from cnapse_cli.detection_options import (
+    Border,
+    IgnoreOption,
+    Json,
+    KindName,
+    KindOption,
+    MinIou,
+    Predicted,
+    ResolutionOption,
+    Seed,
+    SkipTouching,
+    Start,
+    Stop,
+    Three,
+    TrueMin,
+    Truth,
+    TruthKind,
+    TruthKindName,
+)
 
 if TYPE_CHECKING:
     from cnapse.analysis.detection_evaluation import Comparison, DetectionEvaluation, Side
@@ -23,87 +41,6 @@ if TYPE_CHECKING:
     from cnapse.geometry import Resolution
 
 __all__ = ["detection", "search"]
-
-Three = tuple[int, int, int]
-
-
-class KindName(StrEnum):
-    """What the values of a volume mean."""
-
-    PROBABILITY = "probability"
-    LABELS = "labels"
-    MASK = "mask"
-
-
-class TruthKindName(StrEnum):
-    """What the values of a true volume mean."""
-
-    LABELS = "labels"
-    MASK = "mask"
-
-
-Predicted = Annotated[
-    str,
-    typer.Argument(
-        help="A probability or label volume: TIFF, HDF5 (file.h5:/dataset), Zarr, PNG sections, a "
-        "precomputed layer; or a run's cnapse.toml.",
-        metavar="PREDICTED",
-        show_default=False,
-    ),
-]
-Truth = Annotated[
-    str,
-    typer.Argument(
-        help="True densities, labels or a drawn mask: likewise.",
-        metavar="TRUTH",
-        show_default=False,
-    ),
-]
-ResolutionOption = Annotated[
-    tuple[float, float, float] | None,
-    typer.Option(
-        help="Voxel size X Y Z in nm, where the files do not tell; layers are read at it."
-    ),
-]
-KindOption = Annotated[
-    KindName | None,
-    typer.Option(
-        help="What the predicted values mean (default: a segmentation or more than 8 bits are "
-        "labels, else a probability)."
-    ),
-]
-TruthKind = Annotated[
-    TruthKindName | None,
-    typer.Option(
-        help="What the true values mean (default: a segmentation or more than 8 bits are labels, "
-        "else a mask whose connected components are the objects)."
-    ),
-]
-TrueMin = Annotated[
-    int, typer.Option(help="True objects of fewer voxels are left out of the truth.", min=1)
-]
-Start = Annotated[
-    tuple[int, int, int] | None,
-    typer.Option(help="First voxel to compare (default: all that both have)."),
-]
-Stop = Annotated[tuple[int, int, int] | None, typer.Option(help="First voxel past those.")]
-IgnoreOption = Annotated[
-    str | None,
-    typer.Option(
-        help="Volume of what does not count: all but 0. Objects mostly under it do not count."
-    ),
-]
-Border = Annotated[
-    tuple[int, int, int], typer.Option(help="Voxels X Y Z from each face that do not count.")
-]
-SkipTouching = Annotated[
-    bool, typer.Option("--skip-touching", help="Objects at a face of the box do not count.")
-]
-MinIou = Annotated[
-    float, typer.Option(help="Least overlap (IoU) of objects that match.", min=0, max=1)
-]
-Seed = Annotated[int, typer.Option(help="Seed of the 95 % intervals.", min=0)]
-Json = Annotated[Path | None, typer.Option("--json", help="Also write all figures to this file.")]
 
 
 def detection(
@@ -322,7 +259,7 @@ def _comparison(
     return Comparison(side, true_side, box, levels, hidden, map_cut=map_cut)
 
 
-def _kind(name: StrEnum | None) -> Kind | None:
+def _kind(name: KindName | TruthKindName | None) -> Kind | None:
     kinds: dict[str, Kind] = {"probability": "probability", "labels": "labels", "mask": "mask"}
     return None if name is None else kinds[name.value]
 
@@ -361,11 +298,14 @@ def _of_run(
 def _run_layer(config: Config, name: Literal["image", "probability", "synapses"]) -> Volume | None:
     """A layer of a run, if it is there."""
     from cnapse.analysis.detection_inputs import open_volume
+    from cnapse.runs import RunData
 
     given = getattr(config.layers, name)
     path = given.path if given else f"{config.output}/{name}"
     try:
-        return open_volume(path, config.resolution, fill_missing=bool(given and given.fill_missing))
+        channel = RunData(config).probability_channel if name == "probability" else None
+        fill = bool(given and given.fill_missing)
+        return open_volume(path, config.resolution, fill_missing=fill, channel=channel)
     except LayerNotFoundError:
         if given:
             raise

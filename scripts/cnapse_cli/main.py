@@ -14,8 +14,8 @@ from cnapse_cli import commands
 
 __all__ = ["app", "main"]
 
-# What typer makes of Ctrl-C.
-_INTERRUPTED = 130
+# What typer makes of Ctrl-C, and what `cnapse run` makes of SIGTERM.
+_INTERRUPTED = (130, 143)
 
 app = typer.Typer(
     name="cnapse",
@@ -44,6 +44,6 @@ def main() -> None:
         with one_line_errors("cnapse"):
             app()
     except SystemExit as ended:
-        if ended.code == _INTERRUPTED:
+        if ended.code in _INTERRUPTED:
             sys.stderr.write("\ncnapse: stopped; run the same command again to go on\n")
         raise

@@ -129,8 +129,10 @@ def merged_config(run: RunData, folder: Path) -> str:
     values = run.config.model_dump(exclude_unset=True, exclude_none=True)
     path = run.layer_path("probability")
     found = {} if run.given("probability") else present_layers({"probability": path})
+    # Detection is over: a mask has done its work.
+    given = {name: layer for name, layer in values["layers"].items() if name != "mask"}
     layers = {
-        **values["layers"],
+        **given,
         **{name: {"path": path} for name in found},
         "synapses": {"path": str(folder.absolute() / "synapses")},
     }

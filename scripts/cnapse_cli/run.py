@@ -1,12 +1,18 @@
-"""`cnapse run`, `cnapse status`, `cnapse worker`."""
+"""`cnapse run`, `cnapse status`, `cnapse retry`, `cnapse cancel`."""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import json
 import math
 import os
+import signal
 import sys
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from tqdm import tqdm
@@ -14,7 +20,10 @@ from tqdm import tqdm
 from cnapse.config import BoundsSection, Config, load_config
 from cnapse.errors import ConfigError
 
-__all__ = ["Bars", "run", "status", "worker"]
+if TYPE_CHECKING:
+    from cnapse_tasks.driver import StageStatus
+
+__all__ = ["Bars", "cancel", "retry", "run", "status"]
 
 ConfigPath = Annotated[Path, typer.Argument(help="The run's cnapse.toml.", show_default=False)]
 
@@ -73,6 +82,10 @@ def run(
             help="Fill this queue (fq://, sqs://) and wait; `cnapse worker` works it off."
         ),
     ] = None,
+    gpu_queue: Annotated[
+        str | None,
+        typer.Option(help="With --queue: one for `detect` alone, for workers with a GPU."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print stages, tasks, voxels and bytes; do nothing.")
     ] = False,
@@ -84,10 +97,19 @@ def run(
     from cnapse.outcome import outcome
     from cnapse.runs import open_run
     from cnapse_tasks.driver import Options, plan_costs, run_stages
+    from cnapse_tasks.missing import missing_notes
+    from cnapse_tasks.run import Run
 
     loaded = _with_bounds(load_config(config), bounds)
+    if gpu_queue and not queue:
+        raise ConfigError("--gpu-queue is for `detect` alone: give the others' --queue, too")
     options = Options(
-        first=first, last=last, workers=workers or os.cpu_count() or 1, redo=redo, queue=queue
+        first=first,
+        last=last,
+        workers=workers or os.cpu_count() or 1,
+        redo=redo,
+        queue=queue,
+        gpu_queue=gpu_queue,
     )
     data = open_run(loaded)
     data.check_overlap()
@@ -96,9 +118,10 @@ def run(
     if dry_run:
         _print_costs(plan_costs(loaded, options))
         return
-    run_stages(loaded, options, Bars())
+    with _terminated_as_interrupted():
+        run_stages(loaded, options, Bars())
     if last is None:
-        for line in outcome(data):
+        for line in (*outcome(data), *missing_notes(Run(loaded))):
             print(line)
 
 
@@ -121,36 +144,75 @@ def _print_costs(costs: list[tuple[str, Any]]) -> None:
         print(f"{name:<10}{tasks:>10}" + "".join(f"{size / 1e6:>12,.1f}" for size in sizes))
 
 
-def status(config: ConfigPath) -> None:
-    """Tell how far each stage is, and what failed."""
+@contextlib.contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Let SIGTERM end the block like Ctrl-C: workers are stopped, nothing is left behind."""
+
+    def stop(number: int, _frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    previous = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def status(
+    config: ConfigPath,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
+    """Tell how far each stage is, how long it takes on, and what failed."""
     from cnapse_tasks.driver import status as stage_status
 
     states = stage_status(load_config(config))
-    for state in states:
-        total = "?" if state.total is None else state.total
-        aside = f"   {len(state.aside)} set aside" if state.aside else ""
-        print(f"{state.stage:<10}{state.done:>8} / {total}{aside}")
-    failures = [failure for state in states for failure in state.aside]
-    for failure in failures:
-        print(f"\n{failure.stage} task {failure.index}, {failure.tries} tries: {failure.reason}")
-        print(failure.traceback.rstrip())
-    if failures:
+    if as_json:
+        print(json.dumps([_as_json(state) for state in states], indent=1))
+    else:
+        _print_states(states)
+    if any(state.aside for state in states):
         raise typer.Exit(1)
 
 
-def worker(
-    queue: Annotated[str, typer.Argument(help="URL of the queue: fq://FOLDER or sqs://NAME.")],
-    lease: Annotated[
-        int, typer.Option(help="Seconds a task is kept from others; renewed while it runs.", min=10)
-    ] = 60,
-    idle: Annotated[
-        float | None,
-        typer.Option(help="Stop after so many seconds without a task. Default: never."),
-    ] = None,
-) -> None:
-    """Work off a queue, until stopped."""
-    from cnapse_tasks.worker import work
+def _as_json(state: StageStatus) -> dict[str, object]:
+    return {
+        **dataclasses.asdict(state),
+        "complete": state.complete,
+        "seconds_left": state.seconds_left,
+    }
 
-    print(f"waiting for tasks in {queue}; Ctrl-C ends it after the task at hand", flush=True)
-    report = work(queue, lease_seconds=lease, idle_seconds=idle)
-    print(f"{report.executed} tasks done, {report.failed} failed")
+
+def _print_states(states: Sequence[StageStatus]) -> None:
+    for state in states:
+        total = "?" if state.total is None else state.total
+        aside = f"   {len(state.aside)} set aside" if state.aside else ""
+        rate = ""
+        if state.seconds_left is not None:
+            rate = (
+                f"   {60 * state.tasks_per_second:.3g} tasks a minute, "
+                f"{timedelta(seconds=round(state.seconds_left))} left"
+            )
+        print(f"{state.stage:<10}{state.done:>8} / {total}{rate}{aside}")
+    for failure in [failure for state in states for failure in state.aside]:
+        print(f"\n{failure.stage} task {failure.index}, {failure.tries} tries: {failure.reason}")
+        print(failure.traceback.rstrip())
+
+
+def retry(config: ConfigPath) -> None:
+    """Make tasks that were set aside new again: a driver at work, or the next run, tries them."""
+    from cnapse_tasks.driver import retry as retry_tasks
+
+    found = retry_tasks(load_config(config))
+    for stage, number in found.items():
+        print(f"{stage}: {number} tasks are new again")
+    if not found:
+        print("no task was set aside")
+
+
+def cancel(config: ConfigPath) -> None:
+    """Stop a run wherever it is worked at; `cnapse run` goes on with it."""
+    from cnapse_tasks.driver import cancel as cancel_run
+
+    loaded = load_config(config)
+    cancel_run(loaded)
+    print(f"{loaded.output}: drivers end within seconds, workers pass over the tasks that are left")

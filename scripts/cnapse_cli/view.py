@@ -67,6 +67,7 @@ def view(
             aim,
             connections=connections,
             contrast=contrast,
+            channel=run.probability_channel if "probability" in paths else 0,
         )
         typer.echo(f"{', '.join(paths)} at\n{address}")
         if server.for_others:

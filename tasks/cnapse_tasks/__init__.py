@@ -3,6 +3,6 @@
 Importing it registers every task with python-task-queue, so a worker needs no more than that.
 """
 
-from cnapse_tasks.worker import run_task
+from cnapse_tasks.task import run_task
 
 __all__ = ["run_task"]

@@ -14,12 +14,12 @@ from cnapse.names import load_cells
 from cnapse.partners.assign import Evidence, assign_many, cutout_box
 from cnapse.partners.parameters import AssignParameters, parameters_of
 from cnapse.store import canonical_json
-from cnapse.tables import parse_parquet
+from cnapse.tables import read_part
 from cnapse_tasks.run import PART_BITS, Run
 from cnapse_tasks.stages import Cost
 
 # What is read at once, for synapses and cells of 8 bytes each: half a GB.
-_LARGEST_READ_VOXELS = 1 << 25
+LARGEST_READ_VOXELS = 1 << 25
 
 
 def components(run: Run) -> Mapping[str, object]:
@@ -103,7 +103,7 @@ def _synapses_of(run: Run, index: int) -> pd.DataFrame:
     """The rows that `tabulate` listed for a block, in the order of their first voxels."""
     store = run.data("tabulate")
     folder = f"{index:012d}"
-    parts = [parse_parquet(store.read(f"{folder}/{name}")) for name in store.names(folder)]
+    parts = [read_part(store, f"{folder}/{name}") for name in store.names(folder)]
     if not parts:
         return pd.DataFrame({"first_voxel": []})
     return pd.concat(parts, ignore_index=True).sort_values("first_voxel", ignore_index=True)
@@ -117,7 +117,7 @@ def _batches(
     hull: Box | None = None
     for i, needed in enumerate(_needed(table, frame, bounds, how)):
         joined = needed if hull is None else hull.hull(needed)
-        if hull is not None and joined.voxels > _LARGEST_READ_VOXELS:
+        if hull is not None and joined.voxels > LARGEST_READ_VOXELS:
             yield table[first:i], hull
             first, joined = i, needed
         hull = joined

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from cnapse.errors import ConfigError
 from cnapse.geometry import Box, Grid, format_resolution
+from cnapse.volumes.channels import ChannelsWriter, create_channels
 from cnapse_tasks.run import Run
 from cnapse_tasks.stages import Cost
-
-if TYPE_CHECKING:
-    from cnapse.detection.checkpoint import ModelBundle
 
 
 def components(run: Run) -> Mapping[str, object]:
     """The image, the model and what counts."""
     section = run.config.detect
-    chosen = {"augment": section.augment, "compile": section.compile, "tile": section.tile}
-    unlike = {"augment": "none", "compile": False, "tile": None}
+    chosen: dict[str, object] = {
+        "augment": section.augment,
+        "compile": section.compile,
+        "tile": list(run.tiled_model.tile),
+        "mask": run.layer_identity("mask"),
+    }
+    unlike = {"augment": "none", "compile": False, "tile": list(run.model.tile), "mask": {}}
     return {
         "image": run.layer_identity("image"),
         "model": run.model.digest,
@@ -31,6 +33,7 @@ def components(run: Run) -> Mapping[str, object]:
         "zero_is_missing": section.zero_is_missing,
         # Only what differs from how earlier versions ran: their records stay valid.
         **{name: value for name, value in chosen.items() if value != unlike[name]},
+        **run.storage_components("probability"),
         **run.frame_components("detect"),
     }
 
@@ -45,19 +48,18 @@ def cost(run: Run) -> Cost:
     from cnapse.detection.inference import read_box
 
     grid = run.grid("detect")
-    model = _model(run)
-    read = sum(read_box(block.write, run.frame, model).voxels for block in grid)
+    read = sum(read_box(block.write, run.frame, run.tiled_model).voxels for block in grid)
     return Cost(len(grid), read, read, run.frame.voxels)
 
 
 def prepare(run: Run) -> None:
-    """Create the probability layer.
+    """Create the probability layer, with a channel for each class of the model.
 
     Raises
     ------
     ConfigError
-        If the model was trained on voxels of quite another size, has several classes, or cannot be
-        run as the configuration says.
+        If the model was trained on voxels of quite another size, lacks the class that objects are
+        made of, or cannot be run as the configuration says.
     """
     from cnapse.detection.tta import check_augmentation
     from cnapse.detection.volume import check_resolution
@@ -71,14 +73,12 @@ def prepare(run: Run) -> None:
         f"the run works at {format_resolution(working)}: set resolution to a scale near the "
         "model's",
     )
-    if len(run.model.classes) != 1:
-        raise ConfigError(
-            f"model {section.model} has the classes {', '.join(run.model.classes)}, a run takes "
-            "one: use `cnapse detect`, and the channel of the layer that it makes as probability"
-        )
     check_augmentation(section.augment, working)
-    _model(run)
-    run.create_output("probability")
+    run.made_channel()
+    if len(run.tiled_model.classes) == 1:
+        run.create_output("probability")
+    else:
+        _create_channels(run)
 
 
 def forget(run: Run) -> None:
@@ -101,14 +101,24 @@ def execute(run: Run, index: int) -> Mapping[str, object]:
     return {"voxels": block.voxels, "path": task.took}
 
 
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """The part of a slab in which anything may count, its image with the halo, and its mask."""
+
+    inside: Box
+    image: npt.NDArray[np.uint8]
+    mask: npt.NDArray[np.bool_] | None
+
+
 class _Task:
     """What is done to a slab of a block."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self.model = _model(run)
+        self.model = run.tiled_model
+        self.classes = len(self.model.classes)
         self.image = run.layer("image")
-        self.writer = run.writer("probability")
+        self.writer = run.writer("probability") if self.classes == 1 else _create_channels(run)
 
     @property
     def took(self) -> str:
@@ -124,33 +134,38 @@ class _Task:
             augmentation=section.augment,
         ).took
 
-    def read(self, slab: Box) -> npt.NDArray[np.uint8] | None:
-        """The image with its halo; None if nothing of the slab counts."""
+    def read(self, slab: Box) -> _Read | None:
+        """The image with its halo, and the mask; None if nothing of the slab counts."""
         from cnapse.detection.inference import read_box
 
         inside = slab.intersection(self.run.region)
         if inside.empty:
             return None
-        return self.image.read(read_box(inside, self.run.frame, self.model), pad="mirror")
+        mask = self.run.read_mask(inside)
+        if mask is not None and not mask.any():
+            return None
+        wide = read_box(inside, self.run.frame, self.model)
+        return _Read(inside, self.image.read(wide, pad="mirror"), mask)
 
-    def compute(self, slab: Box, image: npt.NDArray[np.uint8] | None) -> npt.NDArray[np.uint8]:
-        """The slab's probability."""
+    def compute(self, slab: Box, found: _Read | None) -> npt.NDArray[np.uint8]:
+        """The slab's probability, shape (x, y, z), and classes where there are several."""
         from cnapse.detection.inference import detect_block
 
-        probability = np.zeros(slab.shape, np.uint8, order="F")
-        if image is None:
+        shape = slab.shape if self.classes == 1 else (*slab.shape, self.classes)
+        probability = np.zeros(shape, np.uint8, order="F")
+        if found is None:
             return probability
         section = self.run.config.detect
-        inside = slab.intersection(self.run.region)
-        probability[inside.slices(slab)] = detect_block(
-            image,
-            inside,
+        probability[found.inside.slices(slab)] = detect_block(
+            found.image,
+            found.inside,
             self.run.frame,
             self.model,
             precision=section.precision,
             device=section.device,
             batch=section.batch,
             zero_is_missing=section.zero_is_missing,
+            mask=found.mask,
             augment=section.augment,
             compiled=section.compile,
         )
@@ -161,7 +176,11 @@ class _Task:
         self.writer.write(probability, slab)
 
 
-def _model(run: Run) -> ModelBundle:
-    from cnapse.detection.inference import with_tile
-
-    return with_tile(run.model, run.config.detect.tile)
+def _create_channels(run: Run) -> ChannelsWriter:
+    """The layer of several classes, made if it is not there."""
+    return create_channels(
+        run.layer_path("probability"),
+        bounds=run.frame,
+        chunk_size=run.chunk,
+        names=run.model.classes,
+    )

@@ -7,54 +7,45 @@ twice is passed over or gives the same bytes.
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
 import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
-
-from taskqueue import TaskQueue
 
 from cnapse.config import Config
-from cnapse.errors import RunStateError, StorageError, TasksFailedError
+from cnapse.errors import RunStateError, TasksFailedError
 from cnapse.store import local_path
+from cnapse_tasks.dispatch import Dispatch, Place, Progress
+from cnapse_tasks.entrance import one_at_a_time
 from cnapse_tasks.ledger import Failure, Ledger, describe_changes, stage_key
+from cnapse_tasks.pending import Pending
 from cnapse_tasks.pool import WorkerPool
+from cnapse_tasks.queues import open_queue
 from cnapse_tasks.run import Run
 from cnapse_tasks.stages import Cost, Stage, components_of, stage_named, stages_of
-from cnapse_tasks.worker import open_queue, run_task
+from cnapse_tasks.task import CANCELLED, IN_FORCE_SECONDS
 
 __all__ = [
     "Options",
     "Progress",
     "StageStatus",
+    "cancel",
     "plan_costs",
+    "retry",
     "run_stages",
     "status",
 ]
 
 log = logging.getLogger("cnapse.driver")
 
-_POLL_SECONDS = (0.02, 0.3)
-_PROBE_SECONDS = 2.0
-
-
-class Progress(Protocol):
-    """What a driver tells while it works."""
-
-    def begin(self, stage: str, total: int, done: int) -> None:
-        """A stage begins, some of it done in earlier runs."""
-
-    def update(self, done: int) -> None:
-        """So many tasks of the stage are done."""
-
-    def end(self) -> None:
-        """The stage is complete, or given up."""
+_GPU_STAGES = frozenset({"detect"})
+_STRAGGLER_LOOK_SECONDS = 1.0
+_RATE_SECONDS = 600.0
+_RATE_SAMPLE = 200
 
 
 class _Silent:
@@ -78,6 +69,8 @@ class Options:
         stage and those after it in any case.
     queue : str, optional
         URL of a queue that workers poll; default one of its own.
+    gpu_queue : str, optional
+        URL of a queue for `detect` alone, polled by workers that have a GPU.
     """
 
     first: str | None = None
@@ -85,6 +78,7 @@ class Options:
     workers: int = 1
     redo: bool = False
     queue: str | None = None
+    gpu_queue: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +90,15 @@ class StageStatus:
     """None where it is known only after the stage before."""
     done: int
     aside: list[Failure] = field(default_factory=list)
+    tasks_per_second: float = 0.0
+    """Over the last minutes; 0 where nothing was done in them."""
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long it takes on at this rate; None where that is not known, or it is complete."""
+        if self.total is None or self.complete or not self.tasks_per_second:
+            return None
+        return (self.total - self.done) / self.tasks_per_second
 
     @property
     def complete(self) -> bool:
@@ -114,7 +117,19 @@ def _stage_status(run: Run, stage: Stage) -> StageStatus:
     done = ledger.done()
     known = ledger.plan() is not None
     total = len(stage.module.indices(run)) if known else stage.module.cost(run).tasks
-    return StageStatus(stage.name, total, len(done), ledger.aside())
+    rate = 0.0 if total is None or len(done) >= total else _rate(ledger, sorted(done))
+    return StageStatus(stage.name, total, len(done), ledger.aside(), rate)
+
+
+def _rate(ledger: Ledger, done: Sequence[int]) -> float:
+    """Tasks a second over the last minutes, from the records of some of the tasks."""
+    sample = done[:: max(1, len(done) // _RATE_SAMPLE)]
+    now = time.time()
+    ended = [float(str(r["ended"])) for i in sample if (r := ledger.record_of(i)) and "ended" in r]
+    recent = [at for at in ended if now - at < _RATE_SECONDS]
+    if not recent:
+        return 0.0
+    return len(recent) / len(ended) * len(done) / max(1.0, now - min(recent))
 
 
 def plan_costs(config: Config, options: Options) -> list[tuple[str, Cost]]:
@@ -127,11 +142,13 @@ def plan_costs(config: Config, options: Options) -> list[tuple[str, Cost]]:
 def run_stages(config: Config, options: Options, progress: Progress | None = None) -> None:
     """Do what is missing of a run.
 
+    Several drivers may work on one run: what one has enqueued or made, the others find.
+
     Raises
     ------
     RunStateError
-        If parameters changed since results were made, and `options.redo` is not set; or if stages
-        before `options.first` are not complete.
+        If parameters changed since results were made, and `options.redo` is not set; if stages
+        before `options.first` are not complete; if somebody cancels the run, or makes it anew.
     TasksFailedError
         If tasks of a stage were set aside; later stages are then not begun.
     StorageError
@@ -143,11 +160,37 @@ def run_stages(config: Config, options: Options, progress: Progress | None = Non
     components = components_of(run)
     _check_upstream_complete(run, stages)
     run.output.check_writable()
-    _forget_changed(run, stages, components, options)
-    with _workplace(run, options) as (queue, pool):
-        driver = _Driver(run, queue, pool, progress or _Silent())
+    with _workplaces(run, options) as places:
+        with one_at_a_time(run.store):
+            run.store.delete([CANCELLED])
+            _forget_changed(run, stages, components, options)
+        driver = _Driver(run, components, places, progress or _Silent())
         for stage in stages:
-            driver.do(stage, components[stage.name])
+            driver.do(stage)
+
+
+def cancel(config: Config) -> None:
+    """Stop a run wherever its drivers and workers are; the next one goes on with it.
+
+    Drivers end within seconds, workers pass over the tasks that are left in queues.
+    """
+    run = Run(config)
+    if not run.store.names():
+        raise RunStateError(f"{config.output} has no run to cancel: check `output` in cnapse.toml")
+    run.store.put_json(CANCELLED, {"time": time.time()})
+
+
+def retry(config: Config) -> dict[str, int]:
+    """Make tasks that were set aside new again, for a driver at work or the next run.
+
+    Returns
+    -------
+    dict of str to int
+        How many, by stage.
+    """
+    run = Run(config)
+    found = {stage.name: stage.ledger(run).retry() for stage in stages_of(run)}
+    return {name: number for name, number in found.items() if number}
 
 
 def _chosen(run: Run, options: Options) -> list[Stage]:
@@ -211,22 +254,42 @@ def _forget_changed(
     for stage in stages_of(run):
         if outdated.intersection(stage.upstream):
             outdated.add(stage.name)
-        if stage.name in outdated:
-            _reset(run, stage)
+    _reset(run, [stage for stage in stages_of(run) if stage.name in outdated], options)
 
 
-def _reset(run: Run, stage: Stage) -> None:
-    stage.ledger(run).reset()
-    forget = getattr(stage.module, "forget", None)
-    if forget is not None:
-        forget(run)
+def _reset(run: Run, stages: Sequence[Stage], options: Options) -> None:
+    """Forget stages; workers that are at them still are waited for."""
+    known = [stage for stage in stages if stage.ledger(run).store.names()]
+    for stage in known:
+        stage.ledger(run).close()
+    _wait_for_stragglers(run, known, is_shared=options.queue is not None)
+    for stage in stages:
+        stage.ledger(run).reset()
+        forget = getattr(stage.module, "forget", None)
+        if forget is not None:
+            forget(run)
+
+
+def _wait_for_stragglers(run: Run, stages: Sequence[Stage], *, is_shared: bool) -> None:
+    """Wait until no worker writes what is to be made anew."""
+    if is_shared and stages:
+        # Workers may believe for so long that the stage is still to be made.
+        time.sleep(IN_FORCE_SECONDS)
+    told = False
+    while any(stage.ledger(run).at_hand() for stage in stages):
+        if not told:
+            log.warning("waiting for workers that are still at tasks of older parameters")
+            told = True
+        time.sleep(_STRAGGLER_LOOK_SECONDS)
 
 
 @contextlib.contextmanager
-def _workplace(run: Run, options: Options) -> Iterator[tuple[TaskQueue, WorkerPool | None]]:
-    """A queue, and workers on this machine unless others poll it."""
+def _workplaces(run: Run, options: Options) -> Iterator[Mapping[str, Place]]:
+    """Queues by what stages need; with workers on this machine, unless others poll them."""
     if options.queue is not None:
-        yield open_queue(options.queue), None
+        place = Place(open_queue(options.queue))
+        gpu = Place(open_queue(options.gpu_queue)) if options.gpu_queue else place
+        yield {"cpu": place, "gpu": gpu}
         return
     store = local_path(run.store.path)
     folder = (
@@ -236,9 +299,11 @@ def _workplace(run: Run, options: Options) -> Iterator[tuple[TaskQueue, WorkerPo
     )
     folder.mkdir(parents=True, exist_ok=True)
     url = f"fq://{folder}"
+    told = {"lease_seconds": run.config.tasks.lease_seconds, "with_parent": True}
     try:
-        with WorkerPool(url, options.workers, run.config.tasks.lease_seconds, folder) as pool:
-            yield open_queue(url), pool
+        with WorkerPool(url, options.workers, told, folder) as pool:
+            place = Place(open_queue(url), pool)
+            yield {"cpu": place, "gpu": place}
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         with contextlib.suppress(OSError):
@@ -247,77 +312,42 @@ def _workplace(run: Run, options: Options) -> Iterator[tuple[TaskQueue, WorkerPo
 
 @dataclass
 class _Driver:
-    """One stage after the other, on a queue."""
+    """One stage after the other."""
 
     run: Run
-    queue: TaskQueue
-    pool: WorkerPool | None
+    components: Mapping[str, dict[str, object]]
+    places: Mapping[str, Place]
     progress: Progress
 
-    def do(self, stage: Stage, components: dict[str, object]) -> None:
+    def do(self, stage: Stage) -> None:
         """Do what is missing of a stage."""
         ledger = stage.ledger(self.run)
+        components = self.components[stage.name]
         key = stage_key(components)
-        indices = stage.module.indices(self.run)
-        missing = set(indices) - ledger.done()
-        if missing:
+        pending = Pending(ledger, stage.module.indices(self.run))
+        pending.verify(key)
+        place = self.places["gpu" if stage.name in _GPU_STAGES else "cpu"]
+        if pending.left:
             stage.module.prepare(self.run)
-            if self.pool is not None:
-                self.pool.start()
-        ledger.open(key, components, self.run.config.model_dump(mode="json"))
-        self.progress.begin(stage.name, len(indices), len(indices) - len(missing))
+            if place.pool is not None:
+                place.pool.start()
+        # Of two drivers that find no plan, one makes it.
+        with one_at_a_time(self.run.store):
+            making = ledger.open(key, components, self.run.config.model_dump(mode="json"))
+        self.progress.begin(stage.name, len(pending), pending.done)
         try:
-            self._insert(stage, key, sorted(missing))
-            self._wait(stage, key, missing, len(indices))
+            Dispatch(self.run, stage, key, making, place).finish(pending, self.progress)
         finally:
             self.progress.end()
-        _raise_if_aside(ledger, len(indices))
-
-    def _insert(self, stage: Stage, key: str, indices: Iterable[int]) -> None:
-        output = self.run.config.output
-        self.queue.insert(
-            functools.partial(run_task, output, stage.name, index, key) for index in indices
-        )
-
-    def _wait(self, stage: Stage, key: str, missing: set[int], total: int) -> None:
-        """Wait for the records of the missing tasks; enqueue again what got lost."""
-        ledger = stage.ledger(self.run)
-        lease = self.run.config.tasks.lease_seconds
-        pause = _POLL_SECONDS[0]
-        empty_since: float | None = None
-        probe_at = time.monotonic() + _PROBE_SECONDS
-        while True:
-            left = missing - ledger.done()
-            self.progress.update(total - len(left))
-            failures = ledger.aside()
-            left -= {failure.index for failure in failures}
-            # What the disk refuses to one task it refuses to the others.
-            if not left or any(f.reason.startswith(StorageError.__name__) for f in failures):
-                return
-            for pid in self.pool.replace_dead() if self.pool else ():
-                # Its lease would keep the task from the others for a while.
-                self._insert(stage, key, left.intersection(ledger.begun_by(pid)))
-            now = time.monotonic()
-            if now > probe_at:
-                # On a full disk workers cannot even note that they failed.
-                self.run.output.check_writable()
-                probe_at = now + _PROBE_SECONDS
-            empty_since = None if self.queue.enqueued else empty_since or now
-            if empty_since and now - empty_since > lease:
-                log.warning("%s: the queue lost %d tasks; enqueued again", stage.name, len(left))
-                self._insert(stage, key, sorted(left))
-                empty_since = None
-            time.sleep(pause)
-            pause = min(1.5 * pause, _POLL_SECONDS[1])
+        _raise_if_aside(stage.name, list(pending.failures.values()), len(pending))
 
 
-def _raise_if_aside(ledger: Ledger, total: int) -> None:
-    failures = ledger.aside()
+def _raise_if_aside(stage: str, failures: Sequence[Failure], total: int) -> None:
     if failures:
-        first = failures[0]
+        first = min(failures, key=lambda failure: failure.index)
         tries = "1 try" if first.tries == 1 else f"{first.tries} tries"
         raise TasksFailedError(
-            f"stage {ledger.stage}: {len(failures)} of {total} tasks were set aside; task "
+            f"stage {stage}: {len(failures)} of {total} tasks were set aside; task "
             f"{first.index} after {tries}: {first.reason}; all with their tracebacks: "
             "cnapse status. Run again to try them anew"
         )

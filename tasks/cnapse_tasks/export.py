@@ -1,13 +1,20 @@
-"""Both tables as one CSV each, for people and spreadsheets."""
+"""Both tables as one CSV each, for people and spreadsheets.
+
+A table of more rows than a spreadsheet takes becomes several files, ``csv/synapses-00000.csv`` and
+so on, each with its header.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from cnapse.tables import PARTNERS, SYNAPSES, csv_bytes, parse_parquet
+from cnapse.tables import PARTNERS, SYNAPSES, Schema, csv_bytes, read_part
 from cnapse_tasks.run import Run
 from cnapse_tasks.stages import Cost
 from cnapse_tasks.tabulate import part_name, parts_of
+
+_SCHEMAS = (SYNAPSES, PARTNERS)
+_ROWS_PER_FILE = 1_000_000
 
 
 def components(run: Run) -> Mapping[str, object]:  # noqa: ARG001 - all of it lies upstream
@@ -31,17 +38,32 @@ def prepare(run: Run) -> None:
 
 def forget(run: Run) -> None:
     """Take away the tables."""
-    run.output.delete(["synapses.csv", "partners.csv"])
+    run.output.delete([f"{schema.name}.csv" for schema in _SCHEMAS])
+    run.output.delete_folder("csv")
 
 
 def execute(run: Run, index: int) -> Mapping[str, object]:  # noqa: ARG001 - there is one task
     """Join the parts of each table, in the order of their ids."""
-    rows: dict[str, int] = {}
-    for schema in (SYNAPSES, PARTNERS):
-        pieces, rows[schema.name] = [], 0
-        for number, part in enumerate(parts_of(run)):
-            table = parse_parquet(run.output.read(f"tables/{schema.name}/{part_name(part)}"))
-            rows[schema.name] += len(table)
-            pieces.append(csv_bytes(table, schema, header=number == 0))
-        run.output.put(f"{schema.name}.csv", b"".join(pieces))
-    return rows
+    return {schema.name: _export(run, schema) for schema in _SCHEMAS}
+
+
+def _export(run: Run, schema: Schema) -> int:
+    """Write one table; its number of rows. Never more than one file's rows are in memory."""
+    total = rows = files = 0
+    pieces: list[bytes] = []
+    for part in parts_of(run):
+        table = read_part(run.output, f"tables/{schema.name}/{part_name(part)}")
+        if pieces and rows + len(table) > _ROWS_PER_FILE:
+            run.output.put(_numbered(schema, files), b"".join(pieces))
+            files += 1
+            rows, pieces = 0, []
+        pieces.append(csv_bytes(table, schema, header=not pieces))
+        rows += len(table)
+        total += len(table)
+    name = _numbered(schema, files) if files else f"{schema.name}.csv"
+    run.output.put(name, b"".join(pieces))
+    return total
+
+
+def _numbered(schema: Schema, number: int) -> str:
+    return f"csv/{schema.name}-{number:05d}.csv"

@@ -20,7 +20,7 @@ from cnapse.tables import (
     SynapseFlag,
     empty_table,
     parquet_bytes,
-    parse_parquet,
+    read_part,
 )
 from cnapse.viewing.scene import LinkMaker
 from cnapse_tasks.assign import covers_cleft, described
@@ -60,7 +60,7 @@ def forget(run: Run) -> None:
 def execute(run: Run, index: int) -> Mapping[str, object]:
     """Put one part of both tables together."""
     names = load_names(run.config.names)
-    synapses = parse_parquet(run.output.read(f"measures/{part_name(index)}"))
+    synapses = read_part(run.output, f"measures/{part_name(index)}")
     assigned = _assigned(run, index, "synapses")
     if covers_cleft(run):
         # The cell under most of the object says nothing here; assignment looked for it anew.

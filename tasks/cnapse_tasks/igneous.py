@@ -6,9 +6,11 @@ import contextlib
 import io
 from collections.abc import Sequence
 
-from cloudvolume import CloudVolume
-
+from cnapse.faults import remote_errors
 from cnapse.geometry import Box, Grid, Triple, triple
+from cnapse.remote import cloud_volume, prepare, reachable
+from cnapse.store import local_path
+from cnapse.volumes.stored import load_info
 
 __all__ = ["add_scales", "downsample", "downsampling_grid"]
 
@@ -48,38 +50,74 @@ def add_scales(path: str, chunk: Triple, levels: int) -> None:
     from igneous.downsample_scales import create_downsample_scales
 
     if levels:
-        volume = CloudVolume(path, mip=0, progress=False)
+        volume = cloud_volume(path, mip=0)
         factor = factor_of([float(v) for v in volume.resolution])
         shape = [c * f**levels for c, f in zip(chunk, factor, strict=True)]
-        with contextlib.redirect_stdout(io.StringIO()):  # it prints a warning of its own
+        with remote_errors(path), contextlib.redirect_stdout(io.StringIO()):  # it prints a warning
             create_downsample_scales(
-                path, 0, shape, preserve_chunk_size=True, factor=factor, max_mips=levels
+                reachable(path),
+                0,
+                shape,
+                preserve_chunk_size=True,
+                factor=factor,
+                max_mips=levels,
             )
 
 
-def downsample(path: str, block: Box, levels: int, *, sparse: bool) -> None:
+def downsample(path: str, grid: Grid, index: int, levels: int, *, sparse: bool) -> None:
     """Make the coarser mips of one block.
 
     Parameters
     ----------
     path : str
         A layer that :func:`add_scales` has prepared.
-    block : Box
-        A block of :func:`downsampling_grid`.
+    grid : Grid
+        Of :func:`downsampling_grid`.
+    index : int
+        The block's.
     levels : int
     sparse : bool
         Leave background out of the mode, so that thin objects stay visible from afar.
     """
     from igneous.tasks import DownsampleTask
 
-    DownsampleTask(
-        layer_path=path,
-        mip=0,
-        shape=list(block.shape),
-        offset=list(block.start),
-        sparse=sparse,
-        # gzip'd files read as missing from plain servers and as zeros in tensorstore.
-        compress=not path.startswith("file://"),
-        factor=factor_of(block.resolution),
-        max_mips=levels,
-    )
+    made = min(levels, len(load_info(path)["scales"]) - 1)
+    block = _with_rim(grid, index, levels)
+    if block is None or made == 0:
+        return
+    prepare()
+    with remote_errors(path):
+        DownsampleTask(
+            layer_path=reachable(path),
+            mip=0,
+            # Of a whole block also at the rim: igneous tells how many mips it is good for.
+            shape=[max(pair) for pair in zip(grid.block_shape, block.shape, strict=True)],
+            offset=list(block.start),
+            sparse=sparse,
+            compress=_compress(path),
+            factor=factor_of(grid.bounds.resolution),
+            max_mips=made,
+        )
+
+
+def _with_rim(grid: Grid, index: int, levels: int) -> Box | None:
+    """A block with what is left beyond it, if that is too thin for `levels`; None for such a rest.
+
+    tinybrain refuses planes of fewer voxels than the factor of the coarsest mip.
+    """
+    own, bounds = grid[index].write, grid.bounds
+    least = 1 << levels
+    axes = zip(own.start, own.stop, bounds.start, bounds.stop, strict=True)
+    if any(a > low and b == high and b - a < least for a, b, low, high in axes):
+        return None
+    pairs = zip(own.stop, bounds.stop, strict=True)
+    stop = triple([high if high - b < least else b for b, high in pairs])
+    return Box(own.start, stop, own.resolution)
+
+
+def _compress(path: str) -> bool | None:
+    """None leaves it to the encoding: gzip for what does not compress itself.
+
+    On disk never: gzip'd files read as missing from plain servers and as zeros in tensorstore.
+    """
+    return None if local_path(path) is None else False

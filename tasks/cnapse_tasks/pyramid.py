@@ -61,6 +61,7 @@ def execute(run: Run, index: int) -> Mapping[str, object]:
     """Make the mips of one block of one layer."""
     grid = grid_of(run)
     name = made_layers(run)[index // len(grid)]
-    block = grid[index % len(grid)].write
-    igneous.downsample(run.layer_path(name), block, levels(run), sparse=name == "synapses")
-    return {"voxels": block.voxels}
+    block = index % len(grid)
+    path = run.layer_path(name)
+    igneous.downsample(path, grid, block, levels(run), sparse=name == "synapses")
+    return {"voxels": grid[block].write.voxels}

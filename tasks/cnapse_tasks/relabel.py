@@ -8,16 +8,14 @@ import numpy as np
 
 from cnapse.errors import RunStateError
 from cnapse.synapses.stitching import object_ids, relabel
-from cnapse_tasks import label, stitch
+from cnapse_tasks import join, label, stitch
 from cnapse_tasks.run import Run
 from cnapse_tasks.stages import Cost
 
-_NO_LABELS = (np.zeros(0, np.int64), np.zeros(0, np.uint64))
 
-
-def components(run: Run) -> Mapping[str, object]:  # noqa: ARG001 - all of it lies upstream
-    """Nothing but what the stages before depend on."""
-    return {}
+def components(run: Run) -> Mapping[str, object]:
+    """How the layer is stored; all else lies in the stages before."""
+    return run.storage_components("synapses")
 
 
 def indices(run: Run) -> Sequence[int]:
@@ -45,7 +43,7 @@ def execute(run: Run, index: int) -> Mapping[str, object]:
     """Write the ids of one block."""
     block = label.grid_of(run)[index]
     labelled = label.labels_of(run, block)
-    record = stitch.load_components(run, index)
+    record = join.load_components(run, index)
     if labelled is None:
         ids = np.zeros(block.write.shape, np.uint64, order="F")
     else:
@@ -56,10 +54,7 @@ def execute(run: Run, index: int) -> Mapping[str, object]:
                 f"block {index} has {n} labels now and had {had} in stage label: "
                 "the probability layer changed; make it again with --from label --redo"
             )
-        mapping = run.data("stitch").get_arrays(f"{index:012d}.st")
-        pair = (mapping["labels"], mapping["ids"]) if mapping else _NO_LABELS
-        section = run.config.label
-        table = object_ids(record, pair, section.min_voxels, section.max_voxels)
+        table = object_ids(record, stitch.mapping_of(run, index), *join.limits(run))
         ids = relabel(labels, table, block)
     run.writer("synapses").write(ids, block.write)
     return {"voxels": block.write.voxels}

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
 from typing import TYPE_CHECKING, Literal
 
-from cnapse.config import Config
+from cnapse.config import Config, StorageSection
 from cnapse.errors import ConfigError
 from cnapse.geometry import Grid, Triple
 from cnapse.runs import LayerName, RunData
 from cnapse.store import Store, canonical_json
+from cnapse.volumes.channels import channel_names, chosen_channel
 from cnapse.volumes.writer import LayerWriter, create_layer, open_writer
 
 if TYPE_CHECKING:
@@ -25,6 +27,10 @@ Section = Literal["detect", "label", "measure", "assign"]
 
 # Compute blocks that keep a worker under 2 GB: labels, cells and probability of 16.8 Mvox.
 _DEFAULT_BLOCK: Triple = (512, 512, 64)
+# So many sections of a tile take a core a minute or so.
+_DETECTED_SECTIONS = 16
+# Where tiles and chunks meet no earlier, a block cuts tiles.
+_MOST_TILES = 8
 # Ids are 1 + raster indices: a part of a table covers 2^35 of them, some 30,000 synapses.
 PART_BITS = 35
 
@@ -56,8 +62,15 @@ class Run(RunData):
             dtype="uint8" if name == "probability" else "uint64",
             bounds=self.frame,
             chunk_size=self.chunk,
+            encoding=getattr(self.config.storage, name),
             exist_ok=True,
         )
+
+    def storage_components(self, name: Literal["probability", "synapses"]) -> dict[str, object]:
+        """What a record keeps of how a layer is stored, where it is not the default."""
+        encoding: str = getattr(self.config.storage, name)
+        default: str = getattr(StorageSection(), name)
+        return {} if encoding == default else {"encoding": encoding}
 
     def writer(self, name: Literal["probability", "synapses"]) -> LayerWriter:
         """The writer of a layer that `create_output` made."""
@@ -69,10 +82,8 @@ class Run(RunData):
 
     def grid(self, section: Section) -> Grid:
         """The blocks of a stage: anchored to the frame, multiples of the storage chunks."""
-        block = self.config.block_of(section)
-        if block is None:
-            block = self._default_block(section)
-        elif section in ("detect", "label") and any(
+        block = self.config.block_of(section) or self._default_block(section)
+        if section in ("detect", "label") and any(
             b % c for b, c in zip(block, self.chunk, strict=True)
         ):
             fitting = [-(-b // c) * c for b, c in zip(block, self.chunk, strict=True)]
@@ -80,15 +91,24 @@ class Run(RunData):
                 f"block {list(block)} of {section} is no multiple of the layers' chunks "
                 f"{list(self.chunk)}, so two tasks would write the same chunk: use {fitting}"
             )
-        return Grid(self.frame, block)
+        return Grid(self.frame, self._whole_tiles(block) if section == "detect" else block)
 
     def _default_block(self, section: str) -> Triple:
         wanted = _DEFAULT_BLOCK
         if section == "detect":
-            tile = self.model.tile
-            wanted = (tile[0], tile[1], self.chunk[2])
+            wanted = (1, 1, _DETECTED_SECTIONS)  # and as many pixels as whole tiles have
         x, y, z = (max(1, -(-w // c)) * c for w, c in zip(wanted, self.chunk, strict=True))
         return x, y, z
+
+    def _whole_tiles(self, block: Triple) -> Triple:
+        """A block of whole tiles: one that cuts them would have them predicted more than once."""
+        x, y = (
+            _tiles_of(*sides)
+            for sides in zip(
+                block, self.tiled_model.tile, self.chunk, self.frame.shape, strict=False
+            )
+        )
+        return x, y, block[2]
 
     def frame_components(self, section: Section) -> dict[str, object]:
         """What a record keeps of boxes and blocks."""
@@ -108,6 +128,14 @@ class Run(RunData):
 
         return load_bundle(self.config.detect.model)
 
+    @functools.cached_property
+    def tiled_model(self) -> ModelBundle:
+        """The model with the tile that the run takes: the configuration's, else one that fits."""
+        from cnapse.detection.inference import shared_tile, with_tile
+
+        tile = self.config.detect.tile
+        return with_tile(self.model, tile or shared_tile(self.model, self.frame, self.chunk))
+
     @property
     def has_cells(self) -> bool:
         """Whether there are cells to assign synapses to."""
@@ -119,13 +147,46 @@ class Run(RunData):
             return None
         return ((self.frame.voxels - 1) >> PART_BITS) + 1
 
+    def made_channel(self) -> int:
+        """The channel of the run's own probability that objects are made of.
+
+        Raises
+        ------
+        ConfigError
+            If the model has no such class.
+        """
+        classes = self.model.classes
+        names = classes if len(classes) > 1 else ()
+        where = f"model {self.config.detect.model}"
+        return chosen_channel(
+            names, len(classes), self.config.label.channel, where, "label.channel"
+        )
+
     def layer_identity(self, name: LayerName) -> dict[str, object]:
-        """What a record keeps of an input layer: where it is, and how the scale read is stored."""
+        """What a record keeps of an input layer: where it is, and how the scale read is stored.
+
+        Of the probability also which channel is taken, where there are several.
+        """
         section = self.given(name)
         if section is None:
-            return {}
+            own = name == "probability" and self.first_layer == "image"
+            return {"channel": self.made_channel()} if own and len(self.model.classes) > 1 else {}
         # Not the whole info: meshes and mips may be added to a layer without touching its voxels.
         layer = self.layer(name, channel=0 if name == "direction" else None)
         stored = {"scale": layer.info["scales"][layer.mip], "data_type": layer.info["data_type"]}
         digest = hashlib.sha256(canonical_json(stored)).hexdigest()
-        return {**section.model_dump(), "info": digest}
+        several = name == "probability" and int(layer.info.get("num_channels", 1)) > 1
+        channel: dict[str, object] = {}
+        if several:
+            names = list(channel_names(layer.info))
+            channel = {"channel": self.probability_channel, "channels": names}
+        return {**section.model_dump(), "info": digest, **channel}
+
+
+def _tiles_of(block: int, tile: int, chunk: int, size: int) -> int:
+    """The side of a block out to whole tiles and chunks; where these never meet, to chunks."""
+    if size <= tile:
+        return -(-size // chunk) * chunk
+    both = math.lcm(tile, chunk)
+    step = both if both <= _MOST_TILES * tile else chunk
+    return -(-max(block, tile) // step) * step

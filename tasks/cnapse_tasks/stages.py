@@ -78,14 +78,16 @@ STAGES = {
     for stage in (
         Stage("detect", 1, ()),
         Stage("label", 1, ("detect",)),
-        Stage("stitch", 1, ("label",)),
-        Stage("relabel", 1, ("detect", "label", "stitch")),
-        Stage("measure", 1, ("detect", "relabel")),
+        Stage("join", 1, ("label",)),
+        Stage("stitch", 1, ("label", "join")),
+        Stage("relabel", 1, ("detect", "label", "join", "stitch")),
+        Stage("measure", 2, ("detect", "relabel")),
         Stage("tabulate", 1, ("measure",)),
         Stage("assign", 2, ("relabel", "tabulate")),
         Stage("gather", 2, ("tabulate", "assign")),
         Stage("export", 1, ("gather",)),
-        Stage("pyramid", 1, ("detect", "relabel")),
+        Stage("pyramid", 2, ("detect", "relabel")),
+        Stage("shard", 1, ("detect", "relabel", "pyramid")),
     )
 }
 
@@ -93,15 +95,28 @@ ORDER = tuple(STAGES)
 
 
 def stages_of(run: Run) -> list[Stage]:
-    """The stages of a run: those after the layer it starts from, as far as there are cells."""
+    """The stages of a run: those after the layer it starts from, as far as there are cells.
+
+    `join` is only there if the blocks are many, `shard` if it is wanted.
+    """
     skipped: set[str] = set()
     if run.first_layer in ("probability", "synapses"):
         skipped |= {"detect"}
     if run.first_layer == "synapses":
-        skipped |= {"label", "stitch", "relabel"}
+        skipped |= {"label", "join", "stitch", "relabel"}
+    elif not _has_superblocks(run):
+        skipped |= {"join"}
+    if not run.config.storage.sharded:
+        skipped |= {"shard"}
     if not run.has_cells:
         skipped |= {"measure", "tabulate", "assign", "gather", "export"}
     return [stage for name, stage in STAGES.items() if name not in skipped]
+
+
+def _has_superblocks(run: Run) -> bool:
+    # Modules of stages import this one.
+    needed: bool = importlib.import_module("cnapse_tasks.join").is_needed(run)
+    return needed
 
 
 def components_of(run: Run) -> dict[str, dict[str, object]]:

@@ -1,87 +1,45 @@
-"""Work off a queue: tries, lease renewal, signals and records round python-task-queue.
+"""Work off a queue: leases, signals, memory and logs round python-task-queue.
 
-python-task-queue alone retries for ever, lets leases run out under a long task and dies on SIGTERM
-with its lease held.
+python-task-queue alone retries for ever, lets leases run out under a long task, dies on SIGTERM
+with its lease held, and dies of a message that is no task.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import logging
 import os
-import signal
-import sys
-import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from taskqueue import QueueEmptyError, TaskQueue, queueable
+from taskqueue import TaskQueue
 
-from cnapse.config import Config
-from cnapse.errors import CnapseError, ConfigError
-from cnapse.store import Store
-from cnapse_tasks.ledger import Ledger
-from cnapse_tasks.run import Run
-from cnapse_tasks.stages import STAGES
+from cnapse.errors import CnapseError
+from cnapse_tasks import logs, queues
+from cnapse_tasks.attendant import LeaseKeeper, Watch
+from cnapse_tasks.claims import current
+from cnapse_tasks.failures import Kind, kind_of, tries_of, wait_seconds
+from cnapse_tasks.queues import Message, open_queue
+from cnapse_tasks.task import Outcome, Result, run_of, run_task
 
-__all__ = ["WorkerReport", "open_queue", "run_task", "work"]
+__all__ = ["GRACE_SECONDS", "WorkerReport", "open_queue", "run_task", "work"]
 
 log = logging.getLogger("cnapse.worker")
 
-_IDLE_PAUSE = (0.02, 0.25)
-# A process that is killed cannot say why; a task that kills many is set aside all the same.
-_DEATHS_PER_TRY = 3
-
-
-@functools.lru_cache(maxsize=8)
-def _context(output: str, stage: str, key: str) -> Run | None:
-    """The run of a task, or None if the stage is being made with another key by now."""
-    plan = Ledger(Store(output).child(".cnapse"), stage).plan()
-    if plan is None or plan["key"] != key:
-        return None
-    config: Any = plan["config"]
-    return Run(Config.from_dict(config, f"{output}/.cnapse/{stage}/stage.json"))
-
-
-@queueable  # type: ignore[untyped-decorator]
-def run_task(output: str, stage: str, index: int, key: str) -> None:
-    """Do one task of a stage and leave its record; the unit that lies in a queue.
-
-    Parameters
-    ----------
-    output : str
-        Where the run keeps its results.
-    stage : str
-    index : int
-        The task's number; its boxes follow from the configuration.
-    key : str
-        Key of the stage when the task was made: tasks of an older key are passed over.
-    """
-    run = _context(output, stage, key)
-    if run is None:
-        log.warning("%s %d: made for parameters that are no longer in force", stage, index)
-        return
-    ledger = STAGES[stage].ledger(run)
-    if ledger.is_done(index):
-        return
-    tries = run.config.tasks.tries
-    if ledger.begin(index) > _DEATHS_PER_TRY * tries:
-        ledger.set_aside(index, "the worker died each time (killed, or out of memory)")
-        return
-    started = time.perf_counter()
-    try:
-        facts = STAGES[stage].module.execute(run, index)
-    except Exception as error:
-        # What cnapse says itself does not change by trying again.
-        if ledger.fail(index, error) >= tries or isinstance(error, CnapseError):
-            ledger.set_aside(index)
-            log.error("%s %d was set aside: %s", stage, index, error)  # noqa: TRY400 - kept in the ledger
-            return
-        raise
-    ledger.record(index, key, {**facts, "seconds": round(time.perf_counter() - started, 3)})
+GRACE_SECONDS = 25.0
+"""How long a task may still take after SIGTERM: clusters kill 30 s after it."""
+_SHORTEST_PAUSE = 0.02
+_LONG_POLL_SECONDS = 10.0
+# What is no task of ours comes back later: somebody may want it, and it must not keep us busy.
+_FOREIGN_SECONDS = 600
+# Of a stage that this worker does not do: another one is to find it soon.
+_OTHER_STAGE_SECONDS = 2
+# Where the ledger cannot be read or written, another moment is better.
+_NO_LEDGER_SECONDS = 5
+_OUTAGE_TRIES = 20
+_KEY = (run_task.__module__, run_task.__name__)
 
 
 @dataclass
@@ -92,75 +50,16 @@ class WorkerReport:
     failed: int = 0
 
 
-@dataclass
-class _Signals:
-    """SIGTERM and SIGINT: finish the task at hand, then stop; the second one stops at once."""
-
-    stop: bool = False
-    previous: dict[int, Any] = field(default_factory=dict)
-
-    def __enter__(self) -> _Signals:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self.previous[number] = signal.signal(number, self._handle)
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        for number, handler in self.previous.items():
-            signal.signal(number, handler)
-
-    def _handle(self, number: int, _frame: object) -> None:
-        if self.stop:
-            raise SystemExit(128 + number)
-        self.stop = True
-        log.info("stopping after this task; once more to stop at once")
-
-
-@contextlib.contextmanager
-def _lease_kept(queue: TaskQueue, task: Any, seconds: int) -> Iterator[None]:
-    """Renew a task's lease while it runs."""
-    ended = threading.Event()
-
-    def renew() -> None:
-        while not ended.wait(seconds / 3):
-            try:
-                queue.renew(task, seconds)
-            except Exception as error:
-                log.warning("could not renew the lease: %s", error)
-
-    thread = threading.Thread(target=renew, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-
-
-def open_queue(url: str) -> TaskQueue:
-    """A queue by its URL: ``fq://folder``, ``sqs://name``.
-
-    Raises
-    ------
-    ConfigError
-        If the URL is of no protocol that python-task-queue has.
-    """
-    from taskqueue.taskqueue import UnsupportedProtocolError
-
-    if "://" not in url:
-        raise ConfigError(f"{url!r} is no queue: give fq://FOLDER or sqs://NAME")
-    try:
-        return TaskQueue(url, progress=False, n_threads=1)
-    except UnsupportedProtocolError as error:
-        raise ConfigError(f"{url!r} is no queue: give fq://FOLDER or sqs://NAME") from error
-
-
 def work(
     url: str,
     *,
     lease_seconds: int = 60,
     idle_seconds: float | None = None,
     with_parent: bool = False,
+    grace_seconds: float = GRACE_SECONDS,
+    memory_gb: float | None = None,
+    stages: Sequence[str] = (),
+    longest_pause: float = 0.25,
 ) -> WorkerReport:
     """Work off a queue until a signal comes, or it was empty for a while.
 
@@ -174,51 +73,184 @@ def work(
         Stop when the queue gave nothing for so long; None waits for ever.
     with_parent : bool
         Stop when the process that started this one is gone.
+    grace_seconds : float
+        How long a task may take after SIGTERM, until it is given back.
+    memory_gb : float, optional
+        End when this process uses more, its task counted as failed.
+    stages : sequence of str
+        Do tasks of these stages only.
+    longest_pause : float
+        Seconds between looks into an empty folder; they double up to this.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such queue.
+    StorageError
+        If it cannot be reached for some minutes, or refuses.
     """
-    queue = open_queue(url)
-    report = WorkerReport()
+    worker = _Worker(open_queue(url), lease_seconds, frozenset(stages))
     parent = os.getppid()
     idle_since = time.monotonic()
-    pause = _IDLE_PAUSE[0]
-    with _Signals() as signals:
-        while not signals.stop and not (with_parent and os.getppid() != parent):
+    pause, outages = _SHORTEST_PAUSE, 0
+    with Watch(
+        worker.give_back,
+        grace_seconds=grace_seconds,
+        memory_bytes=None if memory_gb is None else int(memory_gb * 1e9),
+    ) as watch:
+        while not watch.stop and not (with_parent and os.getppid() != parent):
+            idle = time.monotonic() - idle_since
+            left = None if idle_seconds is None else idle_seconds - idle
             try:
-                task = queue.lease(seconds=lease_seconds)
-            except QueueEmptyError:
-                if idle_seconds is not None and time.monotonic() - idle_since > idle_seconds:
-                    break
-                time.sleep(pause)
-                pause = min(2 * pause, _IDLE_PAUSE[1])
+                wait = _LONG_POLL_SECONDS if left is None else min(left, _LONG_POLL_SECONDS)
+                message = queues.lease(worker.queue, lease_seconds, wait)
+                outages = 0
+            except CnapseError as error:
+                outages += 1
+                if kind_of(error) is Kind.PERMANENT or outages > _OUTAGE_TRIES:
+                    raise
+                log.warning("%s: trying again", error)
+                time.sleep(wait_seconds(Kind.TRANSIENT, outages))
                 continue
-            except ValueError as error:
-                raise ConfigError(f"{url} holds a message that is no task: {error}") from error
-            _execute(queue, task, lease_seconds, report)
-            idle_since, pause = time.monotonic(), _IDLE_PAUSE[0]
-    return report
+            if message is not None and worker.serve(message):
+                idle_since, pause = time.monotonic(), _SHORTEST_PAUSE
+            elif left is not None and left < 0:
+                break
+            else:
+                time.sleep(pause)
+                pause = min(2 * pause, longest_pause)
+    return worker.report
 
 
-def _execute(queue: TaskQueue, task: Any, lease_seconds: int, report: WorkerReport) -> None:
+class _Worker:
+    """One queue, and at most one message of it at hand."""
+
+    def __init__(self, queue: TaskQueue, lease_seconds: int, stages: frozenset[str]) -> None:
+        self.queue = queue
+        self.report = WorkerReport()
+        self._lease = lease_seconds
+        self._stages = stages
+        self._message: Message | None = None
+
+    def serve(self, message: Message) -> bool:
+        """Do what a message asks for; False if it was left to workers of other stages."""
+        do = _function_of(message)
+        if do is None:
+            log.error(
+                "%s holds a message that is no task of cnapse's (%s): passed over; `cnapse queue "
+                "%s --purge` empties the queue", self.queue.qurl, message.problem or "foreign",
+                self.queue.qurl,
+            )  # fmt: skip
+            self._settle(message, _FOREIGN_SECONDS)
+            return True
+        if self._stages and _stage_of(message) not in self._stages:
+            self._settle(message, _OTHER_STAGE_SECONDS)
+            return False
+        self._message = message
+        try:
+            self._execute(message, do)
+        finally:
+            self._message = None
+        return True
+
+    def _execute(self, message: Message, do: Callable[[], object]) -> None:
+        before = logs.io_bytes()
+        keeper = LeaseKeeper(
+            [functools.partial(queues.renew, self.queue, message), _renew_claim], self._lease
+        )
+        try:
+            with keeper.running():
+                result = do()
+        except Exception as error:
+            # Not the task's own failure, which its ledger has: the ledger could not be written.
+            self.report.failed += 1
+            log.exception("a task failed and will be tried again")
+            self._settle(message, max(_NO_LEDGER_SECONDS, wait_seconds(kind_of(error), 1)))
+            return
+        except SystemExit:
+            self._settle(message, 0)
+            raise
+        if not isinstance(result, Result):
+            self.report.executed += 1
+            self._settle(message, None)
+            return
+        self._tell(message, result, before)
+        if result.outcome in (Outcome.AGAIN, Outcome.TAKEN):
+            self.report.failed += result.outcome is Outcome.AGAIN
+            self._settle(message, result.wait)
+        else:
+            self.report.executed += 1
+            self._settle(message, None)
+
+    def _tell(self, message: Message, result: Result, before: tuple[int, int] | None) -> None:
+        output, stage, _, key = message.task.args
+        try:
+            run = run_of(output, stage, key)
+            logs.tell(result, run, before)
+        except Exception as error:
+            log.warning("no log line for %s %d: %s", result.stage, result.index, error)
+
+    def _settle(self, message: Message, seconds: float | None) -> None:
+        """Delete a message, or show it to others after so many seconds."""
+        try:
+            if seconds is None:
+                queues.delete(self.queue, message)
+            else:
+                queues.renew(self.queue, message, seconds)
+        except Exception as error:
+            # It comes back when its lease ends, and is passed over if it was done.
+            log.warning("a message was neither deleted nor given back: %s", error)
+
+    def give_back(self, error: BaseException | None) -> None:
+        """Leave the task at hand to another worker; called from another thread."""
+        message, claim = self._message, current()
+        if message is None:
+            return
+        wait = 0.0
+        if claim is not None:
+            failed = claim.give_up(error)
+            if error is not None:
+                run = run_of(*_place(message))
+                tries = run.config.tasks.tries if run is not None else 1
+                wait = wait_seconds(kind_of(error), failed)
+                if failed >= tries_of(kind_of(error), tries):
+                    claim.ledger.set_aside(claim.index)
+                    self._settle(message, None)
+                    return
+        self._settle(message, wait)
+
+
+def _renew_claim(seconds: float) -> None:
+    claim = current()
+    if claim is not None:
+        claim.renew(seconds)
+
+
+def _function_of(message: Message) -> Callable[[], object] | None:
+    """What to call, if this process knows it."""
     from taskqueue.queueablefns import UnregisteredFunctionError
 
+    if message.task is None:
+        return None
     try:
-        with _lease_kept(queue, task, lease_seconds):
-            task.execute()
-    except UnregisteredFunctionError as error:
-        queue.cancel(task)
-        raise ConfigError(f"{queue.qurl} holds tasks that are not cnapse's: {error}") from error
-    except Exception:
-        report.failed += 1
-        log.exception("a task failed and will be tried again")
-        queue.cancel(task)
-    except SystemExit:
-        queue.cancel(task)
-        raise
-    else:
-        report.executed += 1
-        queue.delete(task)
+        function: Callable[[], object] = message.task.tofunc()
+    except (Exception, UnregisteredFunctionError):
+        return None
+    return function if _is_well_formed(message.task) else None
 
 
-def main() -> None:
-    """Work as a driver's local worker: ``python -m cnapse_tasks URL LEASE_SECONDS``."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(message)s")
-    work(sys.argv[1], lease_seconds=int(sys.argv[2]), with_parent=True)
+def _is_well_formed(task: Any) -> bool:
+    """Whether a task of ours has the arguments it needs."""
+    if task.key != _KEY:
+        return True
+    kinds = (str, str, int, str)
+    return len(task.args) == len(kinds) and all(map(isinstance, task.args, kinds))
+
+
+def _stage_of(message: Message) -> str:
+    return str(message.task.args[1]) if message.task.key == _KEY else ""
+
+
+def _place(message: Message) -> tuple[str, str, str]:
+    output, stage, _, key = message.task.args
+    return output, stage, key

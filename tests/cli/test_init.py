@@ -48,7 +48,7 @@ def init(monkeypatch, capsys, tmp_path):
 
 
 def test_from_an_image(init, tmp_path) -> None:
-    """The scale nearest to the model's; thin blocks of whole chunks for the network."""
+    """The scale nearest to the model's; flat blocks for the network."""
     _layer(tmp_path / "image", (2000, 300, 20), (2, 2, 50), scales=[(4, 4, 50), (8, 8, 50)])
     _layer(tmp_path / "cells", (900, 150, 20), (4, 4, 50), kind="segmentation", start=(50, 0, 0))
     code, out, err = init("--image", "image", "--cells", tmp_path / "cells")
@@ -57,14 +57,14 @@ def test_from_an_image(init, tmp_path) -> None:
     config = load_config(tmp_path / "cnapse.toml")
     assert config.resolution == (4, 4, 50)
     assert config.output == f"file://{tmp_path}/run"
-    assert (config.block, config.detect.block) == ((512, 192, 24), (512, 192, 8))
+    assert (config.block, config.detect.block) == ((512, 192, 24), (1024, 192, 16))
     assert 'image = "image"\ncells = "cells"\n' in text
     assert "#   image: 2 x 2 x 50 nm, 4 x 4 x 50 nm, 8 x 8 x 50 nm\n" in text
     assert "# start = [50, 0, 0]\n# stop = [950, 150, 20]\n" in text
     assert "cover 90 % of image" in out
     for word in ("detect.model: the shipped", "min_voxels", "names", "cnapse.toml --dry-run"):
         assert word in out
-    assert plan_costs(config, Options())[0][1].tasks == 2 * 1 * 3
+    assert plan_costs(config, Options())[0][1].tasks == 1 * 1 * 2
 
 
 def test_what_is_commented_out_is_valid_too(init, tmp_path) -> None:

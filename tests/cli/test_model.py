@@ -71,7 +71,7 @@ def test_info_of_the_shipped_model(cnapse):
     assert told["receptive field"] == (
         "-154 to +169 px; 141 px before and 157 px after a cell of 16 px"
     )
-    assert told["tile, halo"] == "512 x 512 px, 160 px at each side"
+    assert told["tile, halo"] == "1024 x 1024 px, 160 px at each side"
     assert told["input"] == "1 section; grey / 255"
     assert told["output"] == "synapse"
     assert told["resolution"] == "4 x 4 x 50 nm"

@@ -167,7 +167,7 @@ def test_wrong_keys_and_shapes_are_listed_in_one_line(checkpoint):
     assert str(caught.value) == (
         f"weights of {path} do not fit the network; missing: conv_out.bias, dconv2.norm.weight; "
         "unexpected: dconv2.norm.running_mean; of another shape: conv_out.weight (2, 4, 3, 3) "
-        "instead of (1, 4, 3, 3)"
+        "instead of (1, 4, 3, 3): give the architecture and options that they are of"
     )
 
 
@@ -185,7 +185,7 @@ def test_frozen_on_a_sample(checkpoint, image, tmp_path):
     path = checkpoint(published().state_dict())
     sampling = SampleSpec(count=3, size=64, seed=2)
     model = import_checkpoint(path, ImportSpec(NM, name="ours"), sample=image, sampling=sampling)
-    assert (model.statistics, model.tile, model.halo) == ("frozen", (512, 512), 160)
+    assert (model.statistics, model.tile, model.halo) == ("frozen", (1024, 1024), 160)
     sample = sample_sections(image, NM, sampling, margin=160)
     expected = freeze(load_checkpoint(path), [w[..., 0] for w in sample.windows], margin=160)
     for name, value in expected.state_dict().items():

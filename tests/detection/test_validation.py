@@ -26,7 +26,7 @@ def found_of(volume, missing=2):
 def test_counts_of_voxels_and_objects(monkeypatch):
     volume = cubes()
     found = found_of(volume)
-    monkeypatch.setattr(validation, "detect_whole", lambda image, bundle, **_: found)
+    monkeypatch.setattr(validation, "predict", lambda bundle, volumes, **_: [found, found])
     counted = score(None, [volume, volume], Criteria(min_voxels=5))
     objects = counted.objects
     assert (objects.true_positives, objects.false_positives, objects.false_negatives) == (4, 2, 2)

@@ -213,7 +213,7 @@ def test_a_place_is_the_absorbing_voxel_nearest_to_the_mean(
 
 
 def test_axes_are_split_by_odd_factors() -> None:
-    for resolution in (*RESOLUTIONS, (4.0, 4.0, 30.0), (4.6, 4.6, 45.0), (1.0, 20.0, 300.0)):
+    for resolution in (*RESOLUTIONS, (4.0, 4.0, 30.0), (4.6, 4.6, 45.0)):
         split = splits(resolution)
         assert all(factor % 2 == 1 for factor in split)
         assert max(np.array(resolution) / split) <= 5.001 * min(resolution)

@@ -19,26 +19,23 @@ from cnapse.partners.laplace import (
     CELL,
     CLOSED,
     FREE,
-    OPEN,
     OUTSIDE,
     REFLECTS,
-    System,
+    Blocks,
     Unknowns,
     absorbed,
+    blocks_of,
     conjugate_gradients,
-    flooded,
     kinds_of,
-    number_of,
     numbered,
-    parts_of,
     source_of,
-    system_of,
     taken_up,
 )
 
 Array = npt.NDArray[Any]
 PRE = 1
-SPLITS: list[Triple] = [(1, 1, 1), (1, 1, 3), (3, 1, 1), (1, 5, 3), (3, 3, 3)]
+PARTS = [1, 3, 5]
+CONDUCTANCE, WALL = (3.0, 0.7, 1.9), (1.1, 5.0, 0.6)
 STEPS = np.array([(-1, 0, 0), (1, 0, 0), (0, -1, 0), (0, 1, 0), (0, 0, -1), (0, 0, 1)])
 
 
@@ -60,41 +57,45 @@ def tissues(draw: st.DrawFn) -> Array:
 
 @dataclass(frozen=True)
 class Made:
-    """A system, and where its unknowns are: parts of the volume, x, y, z."""
+    """A system, and where its unknowns are: parts of the volume, x, y, z, by colour."""
 
     kinds: Array
     emitters: Array
-    faces: int
-    split: Triple
-    parts: Any
+    parts: int
     unknowns: Unknowns
-    places: Array
-    wall: Array
-    system: System
+    blocks: Blocks
+    places: list[Array]
+
+    @property
+    def split(self) -> Triple:
+        return 1, 1, self.parts
+
+    def flat(self, vectors: Array) -> Array:
+        """A vector of all unknowns, from those of both colours."""
+        inside = [vectors[c, self.parts :][: len(self.places[c])] for c in (0, 1)]
+        return np.concatenate(inside)
 
 
-def made(cells: Array, split: Triple) -> Made:
-    """All free voxels emit."""
-    kinds = kinds_of(labels(cells))
-    emitters = np.argwhere(cells == 0).astype(np.int32).reshape(-1, 3)
-    count, faces = flooded(kinds, emitters)
-    parts = parts_of(split)
-    unknowns = numbered(kinds, count, emitters, parts)
-    free, wall = np.array([3.0, 0.7, 1.9]), np.array([1.1, 5.0, 0.6])
-    places = np.full((count * np.prod(split), 3), -1)
-    inside = list(itertools.product(*(range(n) for n in split[::-1])))
-    for voxel, part in itertools.product(range(count), range(len(inside))):
-        parity = int(unknowns.voxels[voxel].sum()) & 1
-        number = number_of(unknowns.first, voxel, parity, parts.odd[part], parts.rank[part])
-        places[number] = (unknowns.voxels[voxel] - 1) * split + inside[part][::-1]
-    system = system_of(kinds, unknowns, parts, free, wall)
-    return Made(kinds, emitters, faces, split, parts, unknowns, places, wall, system)
+def made(cells: Array, parts: int, emitters: Array | None = None) -> Made:
+    """All free voxels emit, unless others are given."""
+    kinds, free = kinds_of(labels(cells))
+    if emitters is None:
+        emitters = np.argwhere(cells == 0).astype(np.int32).reshape(-1, 3)
+    unknowns = numbered(kinds, free, emitters, parts)
+    places = []
+    for colour in (0, 1):
+        last = unknowns.ends[-1, colour] if len(unknowns.ends) else 0
+        voxels = np.array(np.unravel_index(unknowns.at[colour, 1 : last + 1], kinds.shape))[::-1]
+        first = np.repeat((voxels.T - 1) * (1, 1, parts), parts, axis=0)
+        first[:, 2] += np.tile(np.arange(parts), last)
+        places.append(first)
+    blocks = blocks_of(CONDUCTANCE, WALL, parts)
+    return Made(kinds, emitters, parts, unknowns, blocks, places)
 
 
 def dense(problem: Made, cells: Array) -> Array:
     """The matrix, by looking at every pair of parts."""
-    split, places = np.array(problem.split), problem.places
-    free = problem.system.conductance
+    split, places = np.array(problem.split), np.concatenate(problem.places)
     matrix = np.zeros((len(places),) * 2)
     at = {tuple(place): n for n, place in enumerate(places.tolist())}
     for n, place in enumerate(places):
@@ -104,33 +105,17 @@ def dense(problem: Made, cells: Array) -> Array:
             voxel = there // split
             other = at.get(tuple(there.tolist()))
             if other is not None:
-                matrix[n, n] += free[axis]
-                matrix[n, other] -= free[axis]
+                matrix[n, n] += CONDUCTANCE[axis]
+                matrix[n, other] -= CONDUCTANCE[axis]
             elif ((voxel < 0) | (voxel >= cells.shape)).any() or cells[tuple(voxel)] != PRE:
-                matrix[n, n] += problem.wall[axis]
+                matrix[n, n] += WALL[axis]
     return matrix
-
-
-@pytest.mark.parametrize("split", SPLITS)
-def test_parts_lead_to_their_neighbours(split: Triple) -> None:
-    parts = parts_of(split)
-    inside = [p[::-1] for p in itertools.product(*(range(n) for n in split[::-1]))]
-    assert len(parts.odd) == len(inside)
-    np.testing.assert_allclose(parts.place, (np.array(inside) + 0.5) / split)
-    for part, direction in itertools.product(range(len(inside)), range(6)):
-        moved = np.array(inside[part]) + STEPS[direction]
-        leaves = bool(((moved < 0) | (moved >= split)).any())
-        assert parts.leaves[part, direction] == leaves
-        assert inside[parts.to[part, direction]] == tuple((moved % split).tolist())
-    assert inside[len(inside) // 2] == tuple(n // 2 for n in split)
-    for odd in (0, 1):
-        ranks = parts.rank[parts.odd == odd]
-        assert ranks.tolist() == list(range(len(ranks)))
 
 
 def test_kinds_and_the_painted_density() -> None:
     cells = np.array([[0, PRE, 7], [0, 0, 2**63 + 1]], np.uint64)[:, :, None]
-    plain = kinds_of(labels(cells))
+    plain, free = kinds_of(labels(cells))
+    assert free == 3
     assert plain.shape == (3, 5, 4)
     assert plain[1, 1:-1, 1:-1].T.tolist() == [[FREE, REFLECTS, CELL], [FREE, FREE, CELL]]
     rim = np.ones(plain.shape, bool)
@@ -139,7 +124,7 @@ def test_kinds_and_the_painted_density() -> None:
     # The density's box reaches out of the cutout on both sides.
     density = np.zeros((4, 3, 3), bool)
     density[1, 1, 1] = density[0, 0, 0] = density[3, 2, 2] = density[2, 2, 1] = True
-    painted = kinds_of(labels(cells, density, (-1, 0, -1)))
+    painted, _ = kinds_of(labels(cells, density, (-1, 0, -1)))
     assert painted[1, 1:-1, 1:-1].T.tolist() == [
         [FREE, REFLECTS, CELL],
         [FREE, FREE, REFLECTS],
@@ -149,133 +134,143 @@ def test_kinds_and_the_painted_density() -> None:
 
 @given(cells=tissues(), seed=st.integers(0, 99))
 @settings(max_examples=30, deadline=None)
-def test_flooding_finds_the_pockets_of_the_emitters(cells: Array, seed: int) -> None:
-    kinds = kinds_of(labels(cells))
+def test_pockets_of_the_emitters_are_open_or_closed(cells: Array, seed: int) -> None:
+    kinds, free = kinds_of(labels(cells))
     rng = np.random.default_rng(seed)
     places = np.argwhere(cells != PRE)
     if not len(places):
         return
     emitters = rng.permutation(places)[:3].astype(np.int32)
-    count, faces = flooded(kinds, emitters)
+    unknowns = numbered(kinds, free, emitters, 1)
     padded = np.pad(cells.astype(int), 1, constant_values=9)
     pockets, _ = ndimage.label(padded == 0)
     wanted = np.where(padded == 0, FREE, np.where(padded == PRE, REFLECTS, CELL))
     wanted[padded == 9] = OUTSIDE
-    all_faces = 0
+    reached = np.zeros(padded.shape, bool)
+    faces = set()
     for pocket in {int(pockets[tuple(e + 1)]) for e in emitters} - {0}:
         own = np.argwhere(pockets == pocket)
-        beside = padded[tuple((own[:, None] + STEPS).reshape(-1, 3).T)]
-        absorbing = int(((beside != 0) & (beside != PRE)).sum())
-        wanted[pockets == pocket] = OPEN if absorbing else CLOSED
-        all_faces += absorbing
+        beside = padded[tuple((own[:, None] + STEPS).reshape(-1, 3).T)].reshape(-1, 6)
+        absorbing = np.argwhere((beside != 0) & (beside != PRE))
+        if not len(absorbing):
+            wanted[pockets == pocket] = CLOSED
+            continue
+        reached[pockets == pocket] = True
+        faces |= {(*own[n].tolist(), int(d)) for n, d in absorbing}
     np.testing.assert_array_equal(kinds, wanted.transpose(2, 1, 0))
-    assert count == (wanted == OPEN).sum()
-    assert faces == all_faces
+    np.testing.assert_array_equal(unknowns.ids.reshape(kinds.shape) > 0, reached.transpose(2, 1, 0))
+    z, y, x = np.unravel_index(unknowns.faces[:, 1] >> 3, kinds.shape)
+    found = np.stack([x, y, z, unknowns.faces[:, 1] & 7], axis=1)
+    assert len(found) == len(faces)
+    assert {tuple(face) for face in found.tolist()} == faces
+    assert (unknowns.ids[unknowns.faces[:, 1] >> 3] == unknowns.faces[:, 0]).all()
 
 
-@given(cells=tissues(), split=st.sampled_from(SPLITS))
+@given(cells=tissues(), seed=st.integers(0, 2**32 - 1))
 @settings(max_examples=30, deadline=None)
-def test_every_part_has_a_number_and_neighbours_differ_in_colour(
-    cells: Array, split: Triple
-) -> None:
-    problem = made(cells, split)
-    places, even = problem.places, problem.system.even
-    assert len({tuple(place) for place in places.tolist()}) == len(places)
-    # The padding puts the first voxel at 1, 1, 1: an odd sum.
-    colour = (places.sum(axis=1) + 1) % 2
-    assert not colour[:even].any()
-    assert colour[even:].all()
-    assert problem.unknowns.even == even
-    assert problem.unknowns.ends.tolist() in ([[even, len(places)]], [])
-
-
-@given(cells=tissues(), split=st.sampled_from(SPLITS), seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=30, deadline=None)
-def test_generations_are_steps_from_the_emitters(cells: Array, split: Triple, seed: int) -> None:
+def test_generations_are_steps_from_the_emitters(cells: Array, seed: int) -> None:
     free = np.argwhere(cells == 0).astype(np.int32)
     if not len(free):
         return
     emitters = free[np.random.default_rng(seed).random(len(free)) < 0.1]
-    kinds = kinds_of(labels(cells))
-    count, _ = flooded(kinds, emitters)
-    parts = parts_of(split)
-    unknowns = numbered(kinds, count, emitters, parts)
-    is_open = kinds[1:-1, 1:-1, 1:-1].T == OPEN
+    problem = made(cells, 1, emitters)
+    is_open = (problem.kinds[1:-1, 1:-1, 1:-1].T == FREE) & (cells == 0)
     reached = np.zeros(cells.shape, bool)
     reached[tuple(emitters.T)] = True
     reached &= is_open
-    ends, size = [], int(np.prod(split))
-    while count:
-        ends.append(int(reached.sum()) * size)
+    ends = []
+    while reached.any():
+        # The padding puts the first voxel at 1, 1, 1: an odd sum.
+        parity = (np.argwhere(reached).sum(axis=1) + 1) % 2
+        ends.append([int((parity == 0).sum()), int((parity == 1).sum())])
         wider = ndimage.binary_dilation(reached, mask=is_open)
         if (wider == reached).all():
             break
         reached = wider
-    within = unknowns.ends - (0, unknowns.even)
-    assert within.sum(axis=1).tolist() == ends
-    assert ends[-1:] in ([], [count * size])
+    assert problem.unknowns.ends.tolist() == ends
+    for colour, places in enumerate(problem.places):
+        assert ((places.sum(axis=1) + 1) % 2 == colour).all()
+        assert len({tuple(place) for place in places.tolist()}) == len(places)
 
 
-@given(cells=tissues(), split=st.sampled_from(SPLITS))
+@given(cells=tissues(), parts=st.sampled_from(PARTS))
 @settings(max_examples=30, deadline=None)
-def test_the_equations(cells: Array, split: Triple) -> None:
-    problem = made(cells, split)
-    system, total = problem.system, len(problem.places)
-    matrix = np.zeros((total, total + 1))
-    for direction, n in itertools.product(range(6), range(total)):
-        matrix[n, system.neighbours[direction, n]] -= system.conductance[direction // 2]
-    matrix = matrix[:, :total] + np.diag(1 / system.inverse)
+def test_the_equations(cells: Array, parts: int) -> None:
+    problem = made(cells, parts)
+    total = sum(len(places) for places in problem.places)
+    offsets = (-parts, len(problem.places[0]) - parts)
+    matrix = np.zeros((total, total))
+    near, top = problem.unknowns.near, parts - 1
+    for colour, places in enumerate(problem.places):
+        for n in range(1, len(places) // parts + 1):
+            mine = offsets[colour] + n * parts
+            around = problem.unknowns.around[colour, n]
+            matrix[mine : mine + parts, mine : mine + parts] = problem.blocks.matrix[around]
+            for direction in range(6):
+                if not near[colour, n, direction]:
+                    continue
+                other = offsets[1 - colour] + int(near[colour, n, direction])
+                pairs = [(0, top)] if direction == 4 else [(top, 0)]
+                if direction < 4:
+                    pairs = [(part, part) for part in range(parts)]
+                for part, theirs in pairs:
+                    matrix[mine + part, other + theirs] -= CONDUCTANCE[direction // 2]
     np.testing.assert_allclose(matrix, dense(problem, cells), atol=1e-12)
+    both = problem.blocks.matrix @ problem.blocks.inverse
+    np.testing.assert_allclose(both, np.broadcast_to(np.eye(parts), both.shape), atol=1e-9)
 
 
-@given(cells=tissues(), split=st.sampled_from(SPLITS), tolerance=st.sampled_from([1e-2, 1e-9]))
+@given(cells=tissues(), parts=st.sampled_from(PARTS), tolerance=st.sampled_from([1e-2, 1e-9]))
 @settings(max_examples=30, deadline=None)
-def test_conjugate_gradients_solve_them(cells: Array, split: Triple, tolerance: float) -> None:
-    problem = made(cells, split)
+def test_conjugate_gradients_solve_them(cells: Array, parts: int, tolerance: float) -> None:
+    problem = made(cells, parts)
     matrix = dense(problem, cells)
-    source = source_of(problem.kinds, problem.unknowns, problem.parts, problem.emitters)
-    u, iterations, residual = conjugate_gradients(problem.system, source, tolerance, 10_000)
-    assert u[-1] == 0
-    if not len(problem.places):
+    released = source_of(problem.kinds, problem.unknowns, parts, problem.emitters)
+    found, iterations, residual = conjugate_gradients(
+        problem.unknowns, problem.blocks, released, tolerance, 10_000
+    )
+    source, u = problem.flat(released), problem.flat(found)
+    assert not found[:, :parts].any()
+    if not len(u):
         assert (iterations, residual) == (0, 0)
         return
     assert residual <= tolerance
-    apart = np.abs(source - matrix @ u[:-1])
+    apart = np.abs(source - matrix @ u)
     assert apart.sum() == pytest.approx(residual, rel=1e-6, abs=1e-12)
-    np.testing.assert_allclose(apart[: problem.system.even], 0, atol=1e-13)
+    np.testing.assert_allclose(apart[: len(problem.places[0])], 0, atol=1e-12)
     if tolerance < 1e-6:
         exact = np.linalg.solve(matrix, source)
-        np.testing.assert_allclose(u[:-1], exact, atol=1e-8 * exact.max())
+        np.testing.assert_allclose(u, exact, atol=1e-8 * exact.max())
 
 
 def test_conjugate_gradients_stop_at_the_most() -> None:
-    cells = np.zeros((6, 5, 4), np.uint16)
-    problem = made(cells, (1, 1, 3))
-    source = np.zeros(len(problem.places))
-    source[3] = 1.0
-    found = [conjugate_gradients(problem.system, source, 1e-12, most) for most in (1, 3, 5)]
+    problem = made(np.zeros((6, 5, 4), np.uint16), 3)
+    source = source_of(problem.kinds, problem.unknowns, 3, problem.emitters[3:4])
+    found = [
+        conjugate_gradients(problem.unknowns, problem.blocks, source, 1e-12, most)
+        for most in (1, 3, 5)
+    ]
     assert [iterations for _, iterations, _ in found] == [1, 3, 5]
     errors = [residual for _, _, residual in found]
     assert errors == sorted(errors, reverse=True)
     assert errors[-1] > 1e-12
 
 
-@given(cells=tissues(), split=st.sampled_from(SPLITS))
+@given(cells=tissues(), parts=st.sampled_from(PARTS))
 @settings(max_examples=30, deadline=None)
-def test_what_is_released_is_taken_up_lost_or_trapped(cells: Array, split: Triple) -> None:
-    problem = made(cells, split)
+def test_what_is_released_is_taken_up_lost_or_trapped(cells: Array, parts: int) -> None:
+    problem = made(cells, parts)
     if not len(problem.emitters):
         return
-    source = source_of(problem.kinds, problem.unknowns, problem.parts, problem.emitters)
-    open_emitters = [e for e in problem.emitters if problem.kinds[tuple(e[::-1] + 1)] == OPEN]
+    released = source_of(problem.kinds, problem.unknowns, parts, problem.emitters)
+    source, every = problem.flat(released), np.concatenate(problem.places)
+    open_emitters = [e for e in problem.emitters if problem.kinds[tuple(e[::-1] + 1)] == FREE]
     assert source.sum() == pytest.approx(len(open_emitters) / len(problem.emitters))
-    middles = problem.places[source > 0]
-    assert (middles % split == np.array(split) // 2).all()
-    u, _, _ = conjugate_gradients(problem.system, source, 1e-11, 10_000)
+    assert (every[source > 0] % problem.split == np.array(problem.split) // 2).all()
+    found, _, _ = conjugate_gradients(problem.unknowns, problem.blocks, released, 1e-11, 10_000)
     voxels, flux, places, out, trapped = absorbed(
-        problem.kinds, problem.unknowns, problem.parts, u, problem.wall, problem.faces,
-        problem.emitters,
-    )  # fmt: skip
+        problem.kinds, problem.unknowns, problem.blocks, found, problem.emitters
+    )
     assert trapped == pytest.approx(1 - source.sum())
     assert flux.sum() + out.sum() + trapped == pytest.approx(1)
     assert (flux >= 0).all()
@@ -283,9 +278,10 @@ def test_what_is_released_is_taken_up_lost_or_trapped(cells: Array, split: Tripl
     # Each place lies on a face of the voxel.
     apart = np.abs(places - voxels - 0.5)
     np.testing.assert_allclose(apart.max(axis=1, initial=0.5), 0.5, atol=1e-12)
+    u = problem.flat(found)
     for axis, end in itertools.product(range(3), (0, 1)):
-        edge = problem.places[:, axis] == (cells.shape[axis] * split[axis] - 1) * end
-        assert out[axis, end] == pytest.approx(problem.wall[axis] * u[:-1][edge].sum())
+        edge = every[:, axis] == (cells.shape[axis] * problem.split[axis] - 1) * end
+        assert out[axis, end] == pytest.approx(WALL[axis] * u[edge].sum())
 
 
 def test_sums_of_more_cells_than_the_tables_begin_with() -> None:

@@ -23,6 +23,7 @@ from cnapse.synapses.measure import (
     synapse_table,
 )
 from cnapse.synapses.position import position_of
+from cnapse.synapses.sums import MOST_RUNS
 from cnapse.tables import SYNAPSES, SynapseFlag, empty_table
 
 Array = npt.NDArray[Any]
@@ -44,13 +45,14 @@ def by_blocks(
     probability: Array | None,
     grid: Grid,
     rng: np.random.Generator,
+    most_runs: int = MOST_RUNS,
 ) -> pd.DataFrame:
     """What the measure and tabulate stages do, in any order and grouping."""
     frame, parts = grid.bounds, []
     for block in grid:
         cut = block.write.slices(frame)
         p = None if probability is None else probability[cut]
-        part = measure_block(synapses[cut], cells[cut], p, block.write, frame)
+        part = measure_block(synapses[cut], cells[cut], p, block.write, frame, most_runs=most_runs)
         parts.append(Measures.from_arrays(part.to_arrays()))
     parts = [parts[i] for i in rng.permutation(len(parts))]
     middle = len(parts) // 2
@@ -81,18 +83,25 @@ def places(draw: st.DrawFn) -> tuple[Triple, Triple, Triple, int, float]:
 
 
 @settings(max_examples=40, deadline=None)
-@given(places(), st.booleans(), st.sampled_from([(4.6, 4.6, 50.0), (8.0, 8.0, 8.0)]))
+@given(
+    places(),
+    st.booleans(),
+    st.sampled_from([(4.6, 4.6, 50.0), (8.0, 8.0, 8.0)]),
+    st.sampled_from([0, 3, 40, MOST_RUNS]),
+)
 def test_many_blocks_equal_one_block(
     place: tuple[Triple, Triple, Triple, int, float],
     with_probability: bool,
     resolution: tuple[float, float, float],
+    most_runs: int,
 ) -> None:
     shape, start, block, seed, density = place
     synapses, cells, p = tissue(seed, shape, density)
     probability = p if with_probability else None
     frame = Box.from_shape(shape, resolution, start)
     one = measure(synapses, cells, frame, probability)
-    many = by_blocks(synapses, cells, probability, Grid(frame, block), np.random.default_rng(seed))
+    rng = np.random.default_rng(seed)
+    many = by_blocks(synapses, cells, probability, Grid(frame, block), rng, most_runs)
     pd.testing.assert_frame_equal(one, many, check_exact=True)
     for name in one:
         assert one[name].to_numpy().tobytes() == many[name].to_numpy().tobytes(), name
@@ -263,7 +272,10 @@ def test_an_object_that_has_gone_is_named() -> None:
         position_of(7, frame, 1, np.array([1, 1, 1]), lambda box: np.zeros(box.shape, np.uint64))
 
 
-def test_only_objects_cut_by_blocks_are_read_again() -> None:
+@pytest.mark.parametrize(("most_runs", "cut"), [(MOST_RUNS, []), (1, [((3, 1, 0), (6, 3, 1))])])
+def test_only_objects_of_many_runs_cut_by_blocks_are_read_again(
+    most_runs: int, cut: list[tuple[Triple, Triple]]
+) -> None:
     synapses = np.zeros((8, 4, 2), np.uint64)
     synapses[0:2, 1, 1] = 1  # in the first block
     synapses[3:6, 1:3, 0] = 2  # cut
@@ -275,6 +287,7 @@ def test_only_objects_cut_by_blocks_are_read_again() -> None:
             None,
             b.write,
             frame,
+            most_runs=most_runs,
         )
         for b in Grid(frame, (4, 4, 2))
     ]
@@ -284,8 +297,11 @@ def test_only_objects_cut_by_blocks_are_read_again() -> None:
         reads.append(box)
         return synapses[box.slices(frame)]
 
-    synapse_table(combine(parts), frame, read)
-    assert [(box.start, box.stop) for box in reads] == [((3, 1, 0), (6, 3, 1))]
+    whole = combine(parts)
+    assert set(whole.run_of.tolist()) == (set() if cut else {2})
+    table = synapse_table(whole, frame, read)
+    assert [(box.start, box.stop) for box in reads] == cut
+    assert table["x_pos"].tolist() == [0.5 * 4.6, 4.5 * 4.6]
 
 
 def test_a_range_of_ids_can_be_cut_out() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import cc3d
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +20,16 @@ from cnapse.synapses.components import (
     block_components,
     label_box,
 )
-from cnapse.synapses.stitching import Stitching, object_ids, relabel, stitch
+from cnapse.synapses.joining import OpenGroups, blocks_in, join
+from cnapse.synapses.stitching import (
+    BlockIds,
+    Stitching,
+    block_ids,
+    object_ids,
+    relabel,
+    stitch,
+    stitch_groups,
+)
 
 RESOLUTION = (4.0, 4.0, 50.0)
 
@@ -32,8 +43,12 @@ def by_blocks(
     connectivity: Connectivity,
     min_voxels: int = 1,
     max_voxels: int | None = None,
+    superblock: tuple[int, int, int] | None = None,
 ) -> Ids:
-    """What the label, stitch and relabel stages do, empty read boxes left out."""
+    """What the label, join, stitch and relabel stages do, empty read boxes left out.
+
+    `superblock` counts blocks per axis; None is all of them.
+    """
 
     def labelled(index: int) -> tuple[npt.NDArray[np.unsignedinteger], BlockComponents] | None:
         block = grid[index]
@@ -45,14 +60,51 @@ def by_blocks(
         return labels, BlockComponents.from_arrays(components.to_arrays())
 
     records = [labelled(i) for i in range(len(grid))]
-    done = stitch(grid, lambda i: r[1] if (r := records[i]) else None, min_voxels, max_voxels)
-    done = Stitching.from_arrays(done.to_arrays())
+
+    def load(index: int) -> BlockComponents | None:
+        record = records[index]
+        return record[1] if record else None
+
+    if superblock is None:
+        done = stitch(grid, load, min_voxels, max_voxels)
+        mapping = Stitching.from_arrays(done.to_arrays()).mapping
+    else:
+        mapping = by_superblocks(grid, load, superblock, min_voxels, max_voxels)
     out = np.zeros(mask.shape, np.uint64)
     for block, record in zip(grid, records, strict=True):
         if record is not None:
-            ids = object_ids(record[1], done.mapping(block.index), min_voxels, max_voxels)
+            ids = object_ids(record[1], mapping(block.index), min_voxels, max_voxels)
             out[block.write.slices(grid.bounds)] = relabel(record[0], ids, block)
     return out
+
+
+def by_superblocks(
+    grid: Grid,
+    load: Callable[[int], BlockComponents | None],
+    superblock: tuple[int, int, int],
+    min_voxels: int,
+    max_voxels: int | None,
+) -> Callable[[int], tuple[npt.NDArray[np.int64], Ids]]:
+    """Touching labels and ids of a block, joined superblock by superblock, in any order."""
+    size = tuple(n * b for n, b in zip(superblock, grid.block_shape, strict=True))
+    coarse = Grid(grid.bounds, size)
+    opened: dict[int, OpenGroups] = {}
+    known: dict[int, tuple[int, BlockIds]] = {}
+    for part in reversed(coarse):
+        joined = join(grid, part.write, load)
+        opened[part.index] = OpenGroups.from_arrays(joined.open.to_arrays())
+        for index, ids in block_ids(joined, min_voxels, max_voxels):
+            assert index not in known
+            known[index] = part.index, BlockIds.from_arrays(ids.to_arrays())
+    found = list(stitch_groups(coarse, opened.__getitem__, min_voxels, max_voxels))
+
+    def mapping(index: int) -> tuple[npt.NDArray[np.int64], Ids]:
+        if index not in known:
+            return np.zeros(0, np.int64), np.zeros(0, np.uint64)
+        owner, ids = known[index]
+        return ids.resolved(found[owner])
+
+    return mapping
 
 
 def whole(
@@ -100,6 +152,83 @@ def test_blocks_equal_the_whole_volume(
     np.testing.assert_array_equal(
         by_blocks(mask, grid, connectivity, min_voxels, max_voxels), expected
     )
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    volumes(),
+    st.sampled_from([6, 18, 26]),
+    st.integers(1, 6),
+    st.one_of(st.none(), st.integers(4, 40)),
+    st.tuples(*[st.integers(1, 4)] * 3),
+)
+def test_superblocks_leave_no_trace(
+    volume: tuple[Mask, Grid],
+    connectivity: Connectivity,
+    min_voxels: int,
+    max_voxels: int | None,
+    superblock: tuple[int, int, int],
+) -> None:
+    mask, grid = volume
+    expected = whole(mask, connectivity, min_voxels, max_voxels)
+    np.testing.assert_array_equal(
+        by_blocks(mask, grid, connectivity, min_voxels, max_voxels, superblock), expected
+    )
+
+
+def test_only_what_goes_on_is_open() -> None:
+    """Of four bars along x, one passes the border of the superblocks, and one comes up to it."""
+    mask = np.zeros((16, 9, 3), bool)
+    mask[0:16, 0, 1] = mask[0:7, 2, 1] = mask[8:11, 4, 1] = mask[12:16, 6, 1] = True
+    bounds = Box.from_shape(mask.shape, RESOLUTION, (-3, 8, 1))
+    grid = Grid(bounds, (2, 9, 3), halo_upper=(1, 1, 1))
+    coarse = Grid(bounds, (8, 9, 3))
+
+    def load(index: int) -> BlockComponents:
+        labels, n = label_box(mask[grid[index].read.slices(bounds)], 6)
+        return block_components(labels, n, grid[index], bounds)
+
+    left, right = (join(grid, part.write, load) for part in coarse)
+    assert blocks_in(grid, coarse[1].write) == right.blocks == [4, 5, 6, 7]
+    first = 16 * 9
+    # The third bar begins at the border: the superblock before it has it in its shell only.
+    assert left.open.first_voxel.tolist() == [first, -1]
+    assert left.open.voxels.tolist() == [8, 0]
+    assert left.open.exit_keys.tolist() == [first + 8, first + 4 * 16 + 8]
+    assert len(left.open.entry_keys) == 0
+    assert right.open.entry_keys.tolist() == [first + 8, first + 4 * 16 + 8]
+    assert right.open.voxels.tolist() == [8, 3]
+    assert len(right.open.exit_keys) == 0
+    assert sorted(left.closed_voxels) == [7]
+    assert sorted(right.closed_voxels) == [4]
+
+
+@pytest.mark.parametrize("lost", ["the record", "the voxel", "the entry"])
+def test_superblocks_that_contradict_each_other_are_refused(lost: str) -> None:
+    mask = np.ones((4, 2, 1), bool)
+    changed = mask.copy()
+    changed[2] = False
+    grid = Grid(Box.from_shape(mask.shape, RESOLUTION, (7, 0, 0)), (1, 2, 1), halo_upper=(1, 1, 1))
+    coarse = Grid(grid.bounds, (2, 2, 1))
+
+    def load(index: int, now: Mask) -> BlockComponents | None:
+        if lost == "the record" and index == 2:
+            return None
+        now = changed if lost == "the voxel" and index >= 2 else now
+        labels, n = label_box(now[grid[index].read.slices(grid.bounds)], 6)
+        return block_components(labels, n, grid[index], grid.bounds)
+
+    where = "superblock 1" if lost == "the entry" else "block 2"
+
+    def stitched() -> None:
+        opened = [
+            join(grid, coarse[0].write, lambda i: load(i, mask)).open,
+            join(grid, coarse[1].write, lambda i: load(i, changed)).open,
+        ]
+        list(stitch_groups(coarse, opened.__getitem__))
+
+    with pytest.raises(RunStateError, match=rf"voxel 9, 0, 0 .*before {where},.*label all blocks"):
+        stitched()
 
 
 @pytest.mark.parametrize(("connectivity", "rank"), [(6, 1), (18, 2), (26, 3)])

@@ -1,5 +1,6 @@
 """A run from a probability map to objects: resumed, changed, redone, failed."""
 
+import json
 from pathlib import Path
 
 import cc3d
@@ -13,7 +14,8 @@ from cnapse.geometry import Box
 from cnapse.store import Store
 from cnapse.volumes.reader import open_layer
 from cnapse.volumes.writer import create_layer
-from cnapse_tasks.driver import Options, plan_costs, run_stages, status
+from cnapse_tasks.driver import Options, cancel, plan_costs, retry, run_stages, status
+from cnapse_tasks.ledger import Ledger
 
 SHAPE = (70, 50, 12)
 START = (1001, -37, 5)
@@ -88,13 +90,13 @@ def test_only_what_is_missing_is_made(config, fingerprint) -> None:
     before = fingerprint(config)
     store = Store(config.output)
     ledger = store.child(".cnapse/relabel")
-    untouched = ledger.read("done/000000000001.json")
-    ledger.delete(["done/000000000000.json"])
+    untouched = ledger.read("done/000000000/000000000001.json")
+    ledger.delete(["done/000000000/000000000000.json"])
     scale = open_layer(f"{config.output}/synapses", mip=0).info["scales"][0]["key"]
     store.put(f"synapses/{scale}/1001-1017_-37--21_5-9", b"torn")
     run_stages(config, Options(workers=1))
     assert fingerprint(config) == before
-    assert ledger.read("done/000000000001.json") == untouched
+    assert ledger.read("done/000000000/000000000001.json") == untouched
 
 
 def test_changed_parameters_are_listed_and_redone_on_demand(
@@ -155,11 +157,11 @@ def test_from_with_redo_makes_a_stage_again(config, fingerprint) -> None:
     run_stages(config, Options())
     before = fingerprint(config)
     store = Store(config.output)
-    old = store.read(".cnapse/label/done/000000000000.json")
+    old = store.read(".cnapse/label/done/000000000/000000000000.json")
     store.delete_folder("synapses")
     run_stages(config, Options(first="relabel", redo=True))
     assert fingerprint(config) == before
-    assert store.read(".cnapse/label/done/000000000000.json") == old
+    assert store.read(".cnapse/label/done/000000000/000000000000.json") == old
 
 
 def test_a_poison_task_is_set_aside_and_the_rest_goes_on(
@@ -224,3 +226,59 @@ def test_a_dry_run_counts_and_writes_nothing(config) -> None:
     assert costs["label"].voxels > BOX.voxels
     assert costs["relabel"].bytes_written == 8 * BOX.voxels
     assert not Path(config.output.removeprefix("file://")).exists()
+
+
+def test_a_damaged_record_is_made_again(config, fingerprint) -> None:
+    run_stages(config, Options())
+    before = fingerprint(config)
+    store = Store(config.output).child(".cnapse/label")
+    name = "done/000000000/000000000003.json"
+    whole = store.read(name)
+    store.put(name, whole[: len(whole) // 2])
+    run_stages(config, Options())
+    assert store.get_json(name)["key"] == json.loads(whole)["key"]
+    assert fingerprint(config) == before
+
+
+class At:
+    """Does something when a stage is at its first tasks."""
+
+    def __init__(self, stage, do):
+        self.stage, self.do = stage, do
+
+    def begin(self, stage, total, done):
+        if stage == self.stage:
+            self.do()
+
+    def update(self, done): ...
+    def end(self): ...
+
+
+def test_a_cancelled_run_stops_and_goes_on(config, probability, tmp_path, fingerprint) -> None:
+    with pytest.raises(RunStateError, match="has no run to cancel"):
+        cancel(config)
+    with pytest.raises(RunStateError, match="was cancelled: `cnapse run` goes on"):
+        run_stages(config, Options(), At("stitch", lambda: cancel(config)))
+    assert not status(config)[1].complete
+    run_stages(config, Options())
+    assert all(state.complete for state in status(config))
+
+
+def test_a_driver_notices_another_that_begins_anew(config) -> None:
+    def reset():
+        store = Store(config.output).child(".cnapse/stitch")
+        store.delete(["stage.json"])
+
+    with pytest.raises(RunStateError, match="is being made anew by another driver"):
+        run_stages(config, Options(), At("stitch", reset))
+
+
+def test_what_was_set_aside_is_new_after_a_retry(config) -> None:
+    run_stages(config, Options(last="label"))
+    ledger = Ledger(Store(config.output).child(".cnapse"), "label")
+    ledger.fail(3, ValueError("no"))
+    ledger.set_aside(3)
+    assert len(status(config)[0].aside) == 1
+    assert retry(config) == {"label": 1}
+    assert status(config)[0].aside == []
+    assert retry(config) == {}

@@ -57,7 +57,8 @@ def detected(phantom, tmp_path_factory, fingerprint):
 def test_detection_leaves_no_trace_of_blocks_workers_and_kills(
     detected, phantom, tmp_path, fingerprint, kill_in
 ) -> None:
-    config = config_of(phantom, tmp_path / "out", block=(256, 384, 16))
+    cut = {"model": "phantom", "tile": (256, 384)}
+    config = config_of(phantom, tmp_path / "out", block=(256, 384, 16), detect=cut)
     not_killed = kill_in({"detect": "in_a_write"})
     run_stages(config, Options(workers=2))
     assert not_killed() == []

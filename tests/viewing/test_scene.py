@@ -140,6 +140,15 @@ def test_layers_that_are_absent_are_left_out() -> None:
     assert "linkedSegmentationLayer" not in no_cells["layers"][-1]
 
 
+def test_the_class_that_objects_are_made_of_is_shown() -> None:
+    def shader(channel: int) -> str:
+        state = scene({"probability": "gs://b/p"}, (4, 4, 50), (0, 0, 0), channel=channel)
+        return str(state["layers"][0]["shader"])
+
+    assert "toNormalized(getDataValue())" in shader(0)
+    assert "toNormalized(getDataValue(2))" in shader(2)
+
+
 @pytest.mark.parametrize(
     ("address", "expected"),
     [

@@ -14,6 +14,7 @@ from cnapse.errors import (
     LayerNotFoundError,
     ResolutionError,
     StorageError,
+    StorageUnavailableError,
 )
 from cnapse.geometry import Box
 from cnapse.volumes.reader import open_layer, read_cutouts
@@ -357,8 +358,9 @@ def test_a_missing_chunk_is_named(raw, tmp_path, seed):
     path = raw.write(tmp_path / "a", [raw.Scale(noise((16, 8, 8), seed))])
     (path / "s0" / "8-16_0-8_0-8").unlink()
     message = (
-        f"file://{path}: chunk s0/8-16_0-8_0-8 is missing: copy the layer again, or open it with "
-        "fill_missing if missing chunks stand for 0"
+        f"file://{path}: chunk s0/8-16_0-8_0-8 is missing: copy the layer again; if missing "
+        "chunks stand for 0, open it with fill_missing (for a layer in cnapse.toml: { path = "
+        '"...", fill_missing = true })'
     )
     layer = open_layer(path)
     with pytest.raises(LayerNotFoundError, match=says(message)):
@@ -494,7 +496,7 @@ def test_an_empty_volume(raw, tmp_path):
     [
         ("ftp://x/y", "no such layer: there is no file named info; check the path"),
         (
-            "s3://http://x/y",
+            "gs://gs://x/y",
             "unknown kind of path: give a folder, gs://, s3://, https:// or file://",
         ),
     ],
@@ -512,8 +514,8 @@ def test_a_bucket_that_does_not_answer(monkeypatch):
 
     monkeypatch.setattr(cloudvolume, "CloudVolume", refuse)
     message = (
-        "gs://b/layer cannot be opened: ConnectionError: refused by the host; check the path, the "
-        "network and your credentials"
+        "gs://b/layer cannot be reached: refused by the host; tried for 30 s: check the network "
+        "and the address, then run the same command again"
     )
-    with pytest.raises(LayerNotFoundError, match=says(message)):
+    with pytest.raises(StorageUnavailableError, match=says(message)):
         open_layer("gs://b/layer")

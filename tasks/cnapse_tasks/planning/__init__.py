@@ -1,0 +1,1 @@
+"""What a run will take: requests, memory, hours and money, before it is begun."""
