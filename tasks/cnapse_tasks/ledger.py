@@ -39,6 +39,7 @@ FOLDER_TASKS = 1000
 """Records in a folder: one listing of a bucket gives as many names."""
 _READERS = 16
 _SEAL = "sha256"
+_MAKING = "making.json"
 
 
 def stage_key(components: Json) -> str:
@@ -76,14 +77,15 @@ class Ledger:
         Returns
         -------
         str
-            Which making of the stage this is: another one after a `reset`.
+            Which making of the stage this is: another one after a `reset`, which one driver does
+            at a time.
         """
         self.retry()
         plan = {"key": key, "components": dict(components), "config": dict(config)}
-        known = self.plan() or {}
-        making = str(known.get("making", "")) or uuid.uuid4().hex
+        # Nothing is drawn here: drivers that open a stage at once must find the same.
+        making = str((self.store.get_json(_MAKING) or {}).get("making", ""))
         plan["making"] = making
-        if known != plan:
+        if self.plan() != plan:
             self.store.put_json("stage.json", _seal(plan))
         return making
 
@@ -96,6 +98,7 @@ class Ledger:
         # The plan goes first: whatever is killed half-way then counts as not begun.
         self.close()
         self.store.delete_folder("")
+        self.store.put_json(_MAKING, {"making": uuid.uuid4().hex})
 
     # --- what is done ---------------------------------------------------------------------------
 

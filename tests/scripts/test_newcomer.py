@@ -535,7 +535,11 @@ def test_phantoms(fails, layers, tmp_path, monkeypatch) -> None:
 
 def test_workers(fails, layers) -> None:
     fails("'here' is no queue: give fq://FOLDER or sqs://NAME", "worker", "here")
-    fails("/proc/queue: there is no such place: check the path", "worker", "fq:///proc/queue")
+    fails(
+        "queue fq:///proc/queue: there is no folder /proc: check the path, or make it",
+        "worker",
+        "fq:///proc/queue",
+    )
 
 
 # --- scripts of one's own -----------------------------------------------------------------------

@@ -69,8 +69,8 @@ def test_damaged_files_are_made_again(undisturbed, tmp_path, fingerprint, damage
     config = undisturbed.model_copy(update={"output": f"file://{tmp_path}/out"})
     repaired = do_stages(config, spoil)
     assert min(hit[stage] for stage in HANDED_ON) >= 1
-    # One task of stitch makes all of its files.
-    assert sum(repaired.values()) >= sum(hit.values()) - hit["stitch"] + 1
+    # A task may have made several of them, so there may be fewer repairs than files.
+    assert all(repaired[reader] for reader in ("stitch", "relabel", "tabulate", "assign", "gather"))
     assert fingerprint(config) == fingerprint(undisturbed)
 
 
