@@ -40,8 +40,8 @@ def triple(values: int | Sequence[int]) -> Triple:
     """One integer for all axes, or three, as a tuple of Python ints in x, y, z order."""
     if isinstance(values, (int, np.integer)):
         return (int(values),) * 3
-    x, y, z = (int(v) for v in values)
-    return x, y, z
+    x, y, z = values
+    return int(x), int(y), int(z)
 
 
 def same_resolution(a: Sequence[float], b: Sequence[float]) -> bool:
@@ -90,8 +90,9 @@ class Box:
     def __post_init__(self) -> None:
         object.__setattr__(self, "start", triple(self.start))
         object.__setattr__(self, "stop", triple(self.stop))
-        x, y, z = (float(v) for v in self.resolution)
-        if not all(math.isfinite(v) and v > 0 for v in (x, y, z)):
+        x, y, z = self.resolution
+        x, y, z = float(x), float(y), float(z)
+        if not (0 < x < math.inf and 0 < y < math.inf and 0 < z < math.inf):
             raise ResolutionError(
                 f"a voxel size must be three positive numbers in nm, not {tuple(self.resolution)}"
             )
@@ -121,7 +122,8 @@ class Box:
     @property
     def shape(self) -> Triple:
         """Number of voxels along x, y, z; never negative."""
-        return triple([max(0, b - a) for a, b in zip(self.start, self.stop, strict=True)])
+        (a, b, c), (d, e, f) = self.start, self.stop
+        return max(0, d - a), max(0, e - b), max(0, f - c)
 
     @property
     def voxels(self) -> int:
@@ -247,7 +249,10 @@ class Box:
         return f"[{axes}] at {format_resolution(self.resolution)}"
 
     def _check_same_resolution(self, other: Box) -> None:
-        if not same_resolution(self.resolution, other.resolution):
+        # Nearly always they are just equal, and this is asked for every synapse.
+        if self.resolution != other.resolution and not same_resolution(
+            self.resolution, other.resolution
+        ):
             raise ResolutionError(
                 f"boxes {self} and {other} are counted in different voxels: "
                 "bring one to the other's resolution first with box.at(resolution)"
