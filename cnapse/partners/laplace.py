@@ -88,8 +88,8 @@ class Unknowns(NamedTuple):
         The surroundings, as in `Blocks`.
     ends : ndarray of int64, shape (generations, 2)
         Last number of each colour in each generation.
-    faces : ndarray of int64, shape (n, 2)
-        Those that absorb: id of the voxel, and 8 * its place + direction.
+    faces : ndarray of int64
+        Those that absorb: 8 * place of the voxel + direction.
     """
 
     ids: npt.NDArray[np.int32]
@@ -169,7 +169,7 @@ def _spread(  # noqa: PLR0915 - one pass over the voxels
     offsets, digits = (-1, 1, -row, row, -plane, plane), (1, 3, 9, 27, 81, 243)
     ids, at = np.zeros(flat.size, np.int32), np.empty((2, free + 1), np.int32)
     near, around = np.empty((2, free + 1, 6), np.uint32), np.empty((2, free + 1), np.uint16)
-    ends, faces = np.empty((free, 2), np.int64), np.empty((6 * free, 2), np.int64)
+    ends, faces = np.empty((free, 2), np.int64), np.empty(6 * free, np.int64)
     # Which emitter a voxel was reached from, and which emitters were found to be connected.
     queue, source = np.empty(free, np.int32), np.empty(flat.size, np.int32)
     parent = np.arange(len(emitters))
@@ -195,6 +195,7 @@ def _spread(  # noqa: PLR0915 - one pass over the voxels
             head += 1
             me = ids[here]
             colour, n = me & 1, me >> 1
+            line = near[colour, n]
             code = 0
             for d in range(6):
                 there = here + offsets[d]
@@ -220,11 +221,11 @@ def _spread(  # noqa: PLR0915 - one pass over the voxels
                             groups -= 1
                 elif kind >= CELL:
                     code += digits[d]
-                    faces[met, 0], faces[met, 1] = me, 8 * here + d
+                    faces[met] = 8 * here + d
                     met += 1
                 else:
                     code += 2 * digits[d]
-                near[colour, n, d] = parts * (to >> 1)
+                line[d] = parts * (to >> 1)
             around[colour, n] = code
     closed = _close(flat, queue[:tail], source, parent, faces[:met])
     found = Unknowns(ids, at, near, around, ends[:generations].copy(), faces[:met])
@@ -244,7 +245,7 @@ def _close(flat: Any, queue: Any, source: Any, parent: Any, faces: Any) -> bool:
     """Mark the voxels of pockets that have no face which absorbs; whether there are any."""
     leads_out = np.zeros(len(parent), np.bool_)
     for f in range(len(faces)):
-        leads_out[_root(parent, source[faces[f, 1] >> 3])] = True
+        leads_out[_root(parent, source[faces[f] >> 3])] = True
     closed = False
     for q in range(len(queue)):
         if not leads_out[_root(parent, source[queue[q]])]:
@@ -414,7 +415,8 @@ def absorbed(kinds: Any, unknowns: Unknowns, blocks: Blocks, u: Any, emitters: A
     flat, row, plane = kinds.ravel(), kinds.shape[2], kinds.shape[1] * kinds.shape[2]
     offsets = (-1, 1, -row, row, -plane, plane)
     for f in range(len(faces)):
-        me, here, d = faces[f, 0], faces[f, 1] >> 3, faces[f, 1] & 7
+        here, d = faces[f] >> 3, faces[f] & 7
+        me = unknowns.ids[here]
         first, axis, end = (me >> 1) * parts, d >> 1, d & 1
         # Across z it is the lowest part, or the highest, that meets the wall.
         low = parts - 1 if d == 5 else 0

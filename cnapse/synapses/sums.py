@@ -26,6 +26,8 @@ Int32s = npt.NDArray[np.int32]
 LARGEST_STORED = 255
 """What a probability of 1 is stored as."""
 
+_STRETCH = 128
+
 MOST_RUNS = 4096
 """Runs that are kept of an object in one block, 100 kB; synapses have some hundred."""
 
@@ -350,6 +352,15 @@ def _runs(synapses: Ids, cells: Ids, probability: npt.NDArray[np.uint8] | None, 
     return _Runs(label[:, 0], label[:, 1], first, length, probability_sum, probability_max)
 
 
+@njit(nogil=True, cache=True, inline="always")
+def _is_empty(row: Ids) -> Any:
+    """Whether there is nothing but background; compiled to a few wide instructions."""
+    found = row[0]
+    for label in row[1:]:
+        found |= label
+    return found == 0
+
+
 @njit(nogil=True, cache=True)
 def _runs_in_section(
     synapses: Ids, cells: Ids, probability: npt.NDArray[np.uint8], labels: Ids, numbers: Int64s
@@ -358,9 +369,17 @@ def _runs_in_section(
     n = 0
     with_probability = probability.size > 0
     for y in range(synapses.shape[1]):
+        row = synapses[:, y]
         last, under = np.uint64(0), np.uint64(0)
-        for x in range(synapses.shape[0]):
-            label = np.uint64(synapses[x, y])
+        x = look = 0
+        while x < row.size:
+            if x >= look and last == 0:
+                # Nearly all is background: whole stretches of it are passed over.
+                look = x + _STRETCH
+                if look <= row.size and _is_empty(row[x:look]):
+                    x = look
+                    continue
+            label = np.uint64(row[x])
             if label != 0:
                 cell = np.uint64(cells[x, y])
                 if label != last or cell != under:
@@ -374,4 +393,5 @@ def _runs_in_section(
                     numbers[n - 1, 4] += p
                     numbers[n - 1, 5] = max(numbers[n - 1, 5], p)
             last = label
+            x += 1
     return n
