@@ -12,11 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from _stitching import empty_run
 
-from cnapse.config import Config
 from cnapse.geometry import Box, Grid, Triple
 from cnapse.synapses.joining import OpenGroups
-from cnapse.volumes.writer import create_layer
 from cnapse_tasks import join
 from cnapse_tasks.run import Run
 
@@ -25,30 +24,12 @@ Int64s = npt.NDArray[np.int64]
 SHAPE: Triple = (250_000, 250_000, 25_000)
 QUICK_SHAPE: Triple = (40_000, 40_000, 5_000)
 GROUPS = 100_000_000
-_BLOCK: Triple = (512, 512, 64)
 _RESOLUTION = (4.0, 4.0, 40.0)
 
 
 def prepare(folder: Path, shape: Triple) -> Run:
     """A run whose probability map is an info without voxels."""
-    create_layer(
-        folder / "probability",
-        kind="image",
-        dtype="uint8",
-        bounds=Box.from_shape(shape, _RESOLUTION),
-        chunk_size=_BLOCK,
-        exist_ok=True,
-    )
-    return Run(
-        Config.from_dict(
-            {
-                "output": f"file://{folder}/out",
-                "resolution": _RESOLUTION,
-                "block": _BLOCK,
-                "layers": {"probability": f"file://{folder}/probability"},
-            }
-        )
-    )
+    return empty_run(folder, Box.from_shape(shape, _RESOLUTION))
 
 
 def write_open_groups(folder: Path, shape: Triple) -> tuple[int, int]:

@@ -67,11 +67,16 @@ class Size:
 
 def prepare(folder: Path, size: Size) -> Run:
     """A run whose probability map is an info without voxels."""
+    return empty_run(folder, size.grid.bounds, label={"min_voxels": 10})
+
+
+def empty_run(folder: Path, bounds: Box, **sections: object) -> Run:
+    """A run over a probability map without voxels, in blocks of `BLOCK`."""
     create_layer(
         folder / "probability",
         kind="image",
         dtype="uint8",
-        bounds=size.grid.bounds,
+        bounds=bounds,
         chunk_size=BLOCK,
         exist_ok=True,
     )
@@ -79,10 +84,10 @@ def prepare(folder: Path, size: Size) -> Run:
         Config.from_dict(
             {
                 "output": f"file://{folder}/out",
-                "resolution": _RESOLUTION,
+                "resolution": bounds.resolution,
                 "block": BLOCK,
                 "layers": {"probability": f"file://{folder}/probability"},
-                "label": {"min_voxels": 10},
+                **sections,
             }
         )
     )

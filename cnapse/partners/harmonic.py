@@ -153,20 +153,16 @@ def potential(
         there); 0 where there is none.
     """
     how = how or Laplace()
-    order = _order(tissue.resolution)
-    turned = _turned(tissue, order)
-    kinds, unknowns, u, *met = solved(
-        _labels(turned),
-        np.ascontiguousarray(emitters[:, order]),
-        _blocks(turned.resolution, how),
-        (how.tolerance, how.max_iterations),
-    )
+    turned, emitters, order = _turned(tissue, emitters)
+    blocks = _blocks(turned.resolution, how)
+    limits = (how.tolerance, how.max_iterations)
+    kinds, unknowns, u, *met = solved(_labels(turned), emitters, blocks, limits)
     _check(how, *met)
     mean = np.zeros(kinds.shape)
-    parts = u.shape[1] // (unknowns.ends[-1].max() + 1) if len(unknowns.ends) else 1
-    for colour, last in enumerate(unknowns.ends[-1] if len(unknowns.ends) else ()):
-        at = unknowns.at[colour, 1 : last + 1]
-        mean.ravel()[at] = u[colour, parts : (last + 1) * parts].reshape(-1, parts).mean(axis=1)
+    parts = len(blocks.zeros)
+    for colour, last in enumerate(unknowns.ends[-1:].sum(axis=0).tolist()):
+        of_voxels = u[colour, parts : (last + 1) * parts].reshape(-1, parts)
+        mean.ravel()[unknowns.at[colour, 1 : last + 1]] = of_voxels.mean(axis=1)
     inner = mean[1:-1, 1:-1, 1:-1].T
     return np.asfortranarray(inner.transpose(np.argsort(order)))
 
@@ -195,26 +191,22 @@ def _labels(tissue: Tissue) -> Labels:
     )
 
 
-def _order(resolution: Resolution) -> list[int]:
-    """The axes, that which is split last."""
-    return sorted(range(3), key=lambda axis: axis == _thick_axis(resolution))
-
-
-def _turned(tissue: Tissue, order: list[int]) -> Tissue:
-    """The same tissue with its axes in another order."""
-    if order == [0, 1, 2]:
-        return tissue
-    return replace(
+def _turned(
+    tissue: Tissue, emitters: npt.NDArray[np.int32]
+) -> tuple[Tissue, npt.NDArray[np.int32], list[int]]:
+    """The same with the axis that is split as the last one, and which axes these are now."""
+    thick = _thick_axis(tissue.resolution)
+    if thick == 2:
+        return tissue, emitters, [0, 1, 2]
+    x, y, z = order = [*(axis for axis in range(3) if axis != thick), thick]
+    turned = replace(
         tissue,
         cells=tissue.cells.transpose(order),
         density=tissue.density.transpose(order),
         density_start=triple([tissue.density_start[axis] for axis in order]),
-        resolution=(
-            tissue.resolution[order[0]],
-            tissue.resolution[order[1]],
-            tissue.resolution[order[2]],
-        ),
+        resolution=(tissue.resolution[x], tissue.resolution[y], tissue.resolution[z]),
     )
+    return turned, np.ascontiguousarray(emitters[:, order]), order
 
 
 @functools.lru_cache(maxsize=16)
@@ -230,18 +222,16 @@ def _diffused(
     tissue: Tissue, emitters: npt.NDArray[np.int32], how: Laplace
 ) -> tuple[Arrivals, npt.NDArray[np.float64]]:
     """Cells, shares and places; and what leaves through each face of the cutout [axis, end]."""
-    axes = _order(tissue.resolution)
-    tissue = _turned(tissue, axes)
+    turned, emitters, axes = _turned(tissue, emitters)
     ids, share, nearest, out, trapped, iterations, residual = diffused(
-        _labels(tissue),
-        emitters if axes == [0, 1, 2] else np.ascontiguousarray(emitters[:, axes]),
-        _blocks(tissue.resolution, how),
+        _labels(turned),
+        emitters,
+        _blocks(turned.resolution, how),
         (how.tolerance, how.max_iterations),
-        np.asarray(tissue.resolution),
+        np.asarray(turned.resolution),
     )
-    if axes != [0, 1, 2]:
-        back = np.argsort(axes)
-        nearest, out = nearest[:, back], out[back]
+    back = np.argsort(axes)
+    nearest, out = nearest[:, back], out[back]
     _check(how, iterations, residual)
     order = np.argsort(ids)
     order = order[share[order] > 0]

@@ -18,10 +18,10 @@ same block twice gives the same numbers, whatever cc3d's own are.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import cc3d
 import numpy as np
@@ -30,6 +30,7 @@ from numba import njit
 
 from cnapse.errors import BoundsError, ConfigError, FormatError
 from cnapse.geometry import Block, Box
+from cnapse.synapses.records import ArrayRecord
 
 __all__ = ["BlockComponents", "Connectivity", "block_components", "label_box", "threshold_mask"]
 
@@ -119,7 +120,7 @@ def label_box(mask: npt.NDArray[np.bool_], connectivity: Connectivity = 26) -> t
 
 
 @dataclass(frozen=True, slots=True)
-class BlockComponents:
+class BlockComponents(ArrayRecord):
     """The components of one block, as the stitching needs them.
 
     Labels run from 1 to n; entry ``label - 1`` of the first two arrays is theirs. Voxels are
@@ -156,15 +157,6 @@ class BlockComponents:
         touches[self.face_labels] = True
         touches[self.shell_labels] = True
         return np.flatnonzero(touches)
-
-    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """The record as named arrays, for a file."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
-
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
-        """The record :meth:`to_arrays` was called on."""
-        return cls(**{field.name: arrays[field.name] for field in fields(cls)})
 
 
 def block_components(labels: Labels, n: int, block: Block, frame: Box) -> BlockComponents:

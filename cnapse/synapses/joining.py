@@ -23,8 +23,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
-from typing import Any, Self
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +32,7 @@ from numba import njit
 from cnapse.errors import RunStateError
 from cnapse.geometry import Box, Grid, Triple
 from cnapse.synapses.components import BlockComponents, Labels
+from cnapse.synapses.records import ArrayRecord
 from cnapse.synapses.unions import Ids, Int64s, Unions, id_of_each
 
 __all__ = ["Joined", "Load", "OpenGroups", "blocks_in", "join", "open_ids"]
@@ -42,7 +42,7 @@ Load = Callable[[int], BlockComponents | None]
 
 
 @dataclass(frozen=True, slots=True)
-class OpenGroups:
+class OpenGroups(ArrayRecord):
     """The groups of one superblock that may go on in others.
 
     Attributes
@@ -61,15 +61,6 @@ class OpenGroups:
     entry_groups: Int64s
     exit_keys: Int64s
     exit_groups: Int64s
-
-    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """The record as named arrays, for a file."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
-
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
-        """The record :meth:`to_arrays` was called on."""
-        return cls(**{f.name: arrays[f.name] for f in fields(cls)})
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,18 +13,17 @@ The result does not depend on the superblocks; with a single one there is no ste
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
-from typing import Any, Self
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from numba import njit
 
 from cnapse.errors import FormatError
 from cnapse.geometry import Block, Grid
 from cnapse.synapses.components import BlockComponents, Labels
 from cnapse.synapses.joining import Joined, Load, OpenGroups, join, open_ids
+from cnapse.synapses.records import ArrayRecord
 from cnapse.synapses.unions import Ids, Int64s, object_id
 
 __all__ = [
@@ -39,7 +38,7 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True)
-class Stitching:
+class Stitching(ArrayRecord):
     """The object of each label that touches a face or shell of its block.
 
     Attributes
@@ -60,15 +59,6 @@ class Stitching:
         """Touching labels of a block, sorted, and the ids of their objects."""
         part = slice(int(self.offsets[index]), int(self.offsets[index + 1]))
         return self.labels[part], self.ids[part]
-
-    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """The record as named arrays, for a file."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
-
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
-        """The record :meth:`to_arrays` was called on."""
-        return cls(**{f.name: arrays[f.name] for f in fields(cls)})
 
 
 def stitch(grid: Grid, load: Load, min_voxels: int = 1, max_voxels: int | None = None) -> Stitching:
@@ -131,7 +121,7 @@ def stitch_groups(
 
 
 @dataclass(frozen=True, slots=True)
-class BlockIds:
+class BlockIds(ArrayRecord):
     """The touching labels of one block, and their ids as far as its superblock knows them.
 
     Attributes
@@ -154,15 +144,6 @@ class BlockIds:
         is_open = self.groups >= 0
         ids[is_open] = open_groups[self.groups[is_open]]
         return self.labels, ids
-
-    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """The record as named arrays, for a file."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
-
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
-        """The record :meth:`to_arrays` was called on."""
-        return cls(**{f.name: arrays[f.name] for f in fields(cls)})
 
 
 def block_ids(

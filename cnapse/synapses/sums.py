@@ -7,8 +7,8 @@ exactly, in any order.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -18,6 +18,7 @@ from numba import njit
 from cnapse.errors import BoundsError, FormatError
 from cnapse.geometry import Box
 from cnapse.synapses.position import Ids, Int64s, nearest_voxels
+from cnapse.synapses.records import ArrayRecord
 
 __all__ = ["LARGEST_STORED", "MOST_RUNS", "Measures", "combine", "measure_block"]
 
@@ -33,7 +34,7 @@ MOST_RUNS = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Measures:
+class Measures(ArrayRecord):
     """Integer sums over objects, or over the parts of them that lie in some blocks.
 
     Coordinates are absolute voxels, x, y, z. Arrays of m objects are sorted by id, those of
@@ -88,15 +89,6 @@ class Measures:
 
     def __len__(self) -> int:
         return len(self.ids)
-
-    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """The record as named arrays, for a file."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
-
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
-        """The record :meth:`to_arrays` was called on."""
-        return cls(**{field.name: arrays[field.name] for field in fields(cls)})
 
     def between(self, first: int, last: int) -> Self:
         """Only the objects with ``first <= id <= last``."""

@@ -15,7 +15,7 @@ from cnapse.errors import ConfigError, FormatError, LayerExistsError
 from cnapse.geometry import Box, Grid, Triple, triple
 from cnapse.store import Store, cloud_path
 from cnapse.volumes.stored import load_info
-from cnapse.volumes.writer import build_info, commit_info
+from cnapse.volumes.writer import build_info, chunk_name, commit_info
 
 __all__ = ["ChannelsWriter", "build_channels", "channel_names", "chosen_channel", "create_channels"]
 
@@ -64,18 +64,15 @@ class ChannelsWriter:
                 f"{self.path}: an array of shape {levels.shape} and dtype {levels.dtype} does not "
                 f"fill {box}, which takes uint8 of shape {shape}"
             )
+        chunks = [block.write for block in Grid(box, self.chunk_size)]
         self._store.put_all(
             (
-                (self._name(block.write), levels[block.write.slices(box)].tobytes(order="F"))
-                for block in Grid(box, self.chunk_size)
+                (chunk_name(self._folder, chunk), levels[chunk.slices(box)].tobytes(order="F"))
+                for chunk in chunks
             ),
             compress=True,
             content_type="application/octet-stream",
         )
-
-    def _name(self, box: Box) -> str:
-        ends = zip(box.start, box.stop, strict=True)
-        return f"{self._folder}/" + "_".join(f"{a}-{b}" for a, b in ends)
 
 
 def build_channels(bounds: Box, chunk_size: Triple, names: Sequence[str]) -> dict[str, Any]:

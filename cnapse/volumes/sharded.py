@@ -21,12 +21,12 @@ from cnapse.volumes.presence import chunk_boxes, chunk_codes
 from cnapse.volumes.stored import load_info
 from cnapse.volumes.writer import GZIPPED, chunk_name
 
-__all__ = ["shard_grid", "sharded_info", "write_shard"]
+__all__ = ["shard_grid", "sharded_info", "sharding_of", "write_shard"]
 
-_SHARD_BYTES = 1 << 28
+SHARD_BYTES = 1 << 28
 
 
-def sharded_info(source: str | Path, *, shard_bytes: int = _SHARD_BYTES) -> dict[str, Any]:
+def sharded_info(source: str | Path, *, shard_bytes: int = SHARD_BYTES) -> dict[str, Any]:
     """The ``info`` of the sharded copy of a layer; `commit_info` creates it.
 
     Parameters
@@ -45,11 +45,14 @@ def sharded_info(source: str | Path, *, shard_bytes: int = _SHARD_BYTES) -> dict
     for scale in info["scales"]:
         if scale.get("sharding"):
             raise FormatError(f"{cloud_path(source)} is sharded already: copy it as it is")
-        scale["sharding"] = _sharding(info["data_type"], scale, shard_bytes)
+        scale["sharding"] = sharding_of(info["data_type"], scale, shard_bytes)
     return info
 
 
-def _sharding(dtype: str, scale: Mapping[str, Any], shard_bytes: int) -> dict[str, Any]:
+def sharding_of(
+    dtype: str, scale: Mapping[str, Any], shard_bytes: int = SHARD_BYTES
+) -> dict[str, Any]:
+    """How the chunks of a scale are packed into shards, as it stands in the ``info``."""
     from cloudvolume.datasource.precomputed import sharding
 
     made = sharding.compute_shard_params_for_image(

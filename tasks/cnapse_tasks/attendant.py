@@ -1,11 +1,10 @@
-"""What looks after a worker's task from outside of it: lease, signals, memory.
+"""What looks after a worker's task from outside of it: signals, memory.
 
-All of it runs in threads, so it works while the task is in compiled code.
+It runs in a thread, so it works while the task is in compiled code.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import select
@@ -14,11 +13,11 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
-__all__ = ["LeaseKeeper", "Watch", "resident_bytes"]
+__all__ = ["Watch", "resident_bytes"]
 
 log = logging.getLogger("cnapse.worker")
 
@@ -33,42 +32,6 @@ def resident_bytes() -> int | None:
         return int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
         return None
-
-
-class LeaseKeeper:
-    """Does something every third of a lease while a task runs.
-
-    Parameters
-    ----------
-    renewals : sequence of callable
-        Each gets the seconds to renew by. What one raises is logged, and tried again later.
-    seconds : float
-        The lease.
-    """
-
-    def __init__(self, renewals: list[Callable[[float], None]], seconds: float) -> None:
-        self._renewals = renewals
-        self._seconds = seconds
-        self._ended = threading.Event()
-
-    @contextlib.contextmanager
-    def running(self) -> Iterator[None]:
-        """Renew until the block ends."""
-        thread = threading.Thread(target=self._run, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            self._ended.set()
-            thread.join()
-
-    def _run(self) -> None:
-        while not self._ended.wait(self._seconds / 3):
-            for renew in self._renewals:
-                try:
-                    renew(self._seconds)
-                except Exception as error:
-                    log.warning("could not renew the lease: %s", error)
 
 
 class Watch:

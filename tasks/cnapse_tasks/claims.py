@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from cnapse_tasks.ledger import Ledger
+from cnapse_tasks.processes import is_running
 
 __all__ = ["Claim", "claimed", "current", "taken_seconds"]
 
@@ -86,19 +87,7 @@ def taken_seconds(note: dict[str, Any]) -> float:
     left = float(note.get("until", 0.0)) - time.time()
     if left <= 0:
         return 0.0
-    if note.get("host") == socket.gethostname() and not _is_another(int(note.get("pid", 0))):
-        return 0.0
-    return left
-
-
-def _is_another(pid: int) -> bool:
-    """Whether a process of this machine is there, and not this one."""
-    if pid in (0, os.getpid()):
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    if note.get("host") != socket.gethostname():
+        return left
+    pid = int(note.get("pid", 0))
+    return left if pid not in (0, os.getpid()) and is_running(pid) else 0.0

@@ -9,17 +9,19 @@ clock, so clocks need not agree.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import socket
-import threading
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 from cnapse.errors import FormatError
 from cnapse.store import Store
+from cnapse_tasks.processes import is_running, repeated
 
 __all__ = ["one_at_a_time"]
 
@@ -102,25 +104,10 @@ class _Ticket:
                 found[name] = note
         return found
 
-    @contextlib.contextmanager
-    def kept(self) -> Iterator[None]:
+    def kept(self) -> AbstractContextManager[None]:
         """Say again and again that this driver is alive."""
-        ended = threading.Event()
-
-        def beat() -> None:
-            while not ended.wait(_BEAT_SECONDS):
-                try:
-                    self._put(number=self._number)
-                except Exception as error:
-                    log.warning("could not say that this driver is alive: %s", error)
-
-        thread = threading.Thread(target=beat, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            thread.join()
+        tell = functools.partial(self._put, self._number)
+        return repeated(_BEAT_SECONDS, [tell], log, "could not say that this driver is alive")
 
     def discard(self) -> None:
         """Leave."""
@@ -135,12 +122,4 @@ class _Ticket:
 
 def _is_gone(note: dict[str, Any]) -> bool:
     """Whether it was a process of this machine, and is no more: killed, it left its note."""
-    if note.get("host") != socket.gethostname():
-        return False
-    try:
-        os.kill(int(note["pid"]), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False
+    return note.get("host") == socket.gethostname() and not is_running(int(note["pid"]))

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cnapse.errors import FormatError, one_line
-from cnapse.store import Store, canonical_json
+from cnapse.store import Store, canonical_json, local_path
 
 __all__ = ["FOLDER_TASKS", "Failure", "Ledger", "describe_changes", "stage_key"]
 
@@ -39,7 +39,6 @@ FOLDER_TASKS = 1000
 """Records in a folder: one listing of a bucket gives as many names."""
 _READERS = 16
 _SEAL = "sha256"
-_MAKING = "making.json"
 
 
 def stage_key(components: Json) -> str:
@@ -77,15 +76,15 @@ class Ledger:
         Returns
         -------
         str
-            Which making of the stage this is: another one after a `reset`, which one driver does
-            at a time.
+            Which making of the stage this is: another one after a `reset`. Drivers open a stage one
+            at a time, or each would draw its own.
         """
         self.retry()
         plan = {"key": key, "components": dict(components), "config": dict(config)}
-        # Nothing is drawn here: drivers that open a stage at once must find the same.
-        making = str((self.store.get_json(_MAKING) or {}).get("making", ""))
+        known = self.plan() or {}
+        making = str(known.get("making", "")) or uuid.uuid4().hex
         plan["making"] = making
-        if self.plan() != plan:
+        if known != plan:
             self.store.put_json("stage.json", _seal(plan))
         return making
 
@@ -98,7 +97,6 @@ class Ledger:
         # The plan goes first: whatever is killed half-way then counts as not begun.
         self.close()
         self.store.delete_folder("")
-        self.store.put_json(_MAKING, {"making": uuid.uuid4().hex})
 
     # --- what is done ---------------------------------------------------------------------------
 
@@ -128,7 +126,7 @@ class Ledger:
     @property
     def store_is_local(self) -> bool:
         """Whether reading a record costs microseconds, not a request."""
-        return self.store.path.startswith("file://")
+        return local_path(self.store.path) is not None
 
     def _is_whole(self, index: int, key: str) -> bool:
         record = self.record_of(index)

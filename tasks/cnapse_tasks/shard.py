@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cnapse.volumes.sharded import shard_grid, sharded_info, write_shard
 from cnapse.volumes.writer import commit_info
@@ -16,6 +16,7 @@ class _Shards(NamedTuple):
     """The shards of one scale of a layer; `first` is the number of the task of the first one."""
 
     name: Made
+    info: Mapping[str, Any]
     mip: int
     first: int
     tasks: int
@@ -54,8 +55,7 @@ def execute(run: Run, index: int) -> Mapping[str, object]:
     """Pack one shard."""
     own = next(s for s in _shards(run) if s.first <= index < s.first + s.tasks)
     source, target = run.layer_path(own.name), path_of(run, own.name)
-    info = sharded_info(source)
-    return {"chunks": write_shard(source, target, info, own.mip, index - own.first)}
+    return {"chunks": write_shard(source, target, own.info, own.mip, index - own.first)}
 
 
 def path_of(run: Run, name: Made) -> str:
@@ -70,6 +70,6 @@ def _shards(run: Run) -> list[_Shards]:
         info = sharded_info(run.layer_path(name))
         for mip in range(len(info["scales"])):
             count = len(shard_grid(info, mip))
-            found.append(_Shards(name, mip, first, count))
+            found.append(_Shards(name, info, mip, first, count))
             first += count
     return found

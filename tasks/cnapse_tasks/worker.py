@@ -18,9 +18,10 @@ from taskqueue import TaskQueue
 
 from cnapse.errors import CnapseError
 from cnapse_tasks import logs, queues
-from cnapse_tasks.attendant import LeaseKeeper, Watch
+from cnapse_tasks.attendant import Watch
 from cnapse_tasks.claims import current
 from cnapse_tasks.failures import Kind, kind_of, tries_of, wait_seconds
+from cnapse_tasks.processes import repeated
 from cnapse_tasks.queues import Message, open_queue
 from cnapse_tasks.task import Outcome, Result, run_of, run_task
 
@@ -155,11 +156,12 @@ class _Worker:
 
     def _execute(self, message: Message, do: Callable[[], object]) -> None:
         before = logs.io_bytes()
-        keeper = LeaseKeeper(
-            [functools.partial(queues.renew, self.queue, message), _renew_claim], self._lease
-        )
+        renewals = [
+            functools.partial(queues.renew, self.queue, message, self._lease),
+            functools.partial(_renew_claim, self._lease),
+        ]
         try:
-            with keeper.running():
+            with repeated(self._lease / 3, renewals, log, "could not renew the lease"):
                 result = do()
         except Exception as error:
             # Not the task's own failure, which its ledger has: the ledger could not be written.

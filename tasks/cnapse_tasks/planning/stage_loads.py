@@ -325,7 +325,7 @@ def _shard(scene: Scene) -> tuple[int, Counted]:
 
 def _shards(run: Run, name: pyramid.Made, shape: Triple) -> int:
     """Into how many files a scale of a layer is packed."""
-    from cnapse.volumes import sharded
+    from cnapse.volumes.sharded import shard_grid, sharding_of
 
     scale = {
         "size": shape,
@@ -335,8 +335,8 @@ def _shards(run: Run, name: pyramid.Made, shape: Triple) -> int:
         "voxel_offset": (0, 0, 0),
     }
     dtype = "uint8" if name == "probability" else "uint64"
-    how = sharded._sharding(dtype, scale, sharded._SHARD_BYTES)
-    return len(sharded.shard_grid({"scales": [{**scale, "sharding": how}]}, 0))
+    how = sharding_of(dtype, scale)
+    return len(shard_grid({"scales": [{**scale, "sharding": how}]}, 0))
 
 
 def _scales(scene: Scene, blocks: Spans) -> list[Spans]:
