@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from cnapse.detection.checkpoint import ModelBundle
 from cnapse.detection.cropping import CroppedUNet
 from cnapse.detection.devices import checked_device
-from cnapse.detection.network import FrozenUNet, RunningUNet
+from cnapse.detection.network import FrozenUNet
 from cnapse.detection.tta import Augmentation, views_of
 from cnapse.errors import ConfigError
 
@@ -71,11 +71,9 @@ class Engine:
         self.views = views_of(augmentation)
         self.halo = model.halo
         network = model.network()
-        self.cropped = model.statistics == "frozen" and isinstance(
-            network, FrozenUNet | RunningUNet
-        )
-        if self.cropped:
-            network = CroppedUNet(network, model.halo)  # type: ignore[arg-type]
+        self.cropped = isinstance(network, FrozenUNet)
+        if isinstance(network, FrozenUNet):
+            network = CroppedUNet(network, model.halo)
         # torch's stubs know no memory_format beside a device.
         self._network: nn.Module = network.to(self.device).to(
             memory_format=torch.channels_last  # type: ignore[call-overload]

@@ -149,7 +149,7 @@ class ModelBundle:
         if isinstance(network, UNet | FrozenUNet | RunningUNet):
             others = {
                 "architecture": "unet" if isinstance(network, RunningUNet) else "detectem",
-                "options": {"widths": network.widths},
+                "options": network.options,
                 "statistics": "tile" if isinstance(network, UNet) else "frozen",
                 "sections": network.channels_in,
                 **others,

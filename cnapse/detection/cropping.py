@@ -10,9 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as nnf
 from torch import Tensor, nn
 
-from cnapse.detection.network import FrozenUNet, RunningUNet
+from cnapse.detection.network import FrozenUNet
 
 __all__ = ["CroppedUNet"]
 
@@ -28,25 +29,27 @@ class CroppedUNet(nn.Module):
 
     Parameters
     ----------
-    network : FrozenUNet or RunningUNet
-        In evaluation: its norms, if any, must not take statistics of what they are given.
+    network : FrozenUNet
     halo : int
         Pixels at each side that are read and not predicted; a multiple of the stride.
     """
 
-    def __init__(self, network: FrozenUNet | RunningUNet, halo: int) -> None:
+    def __init__(self, network: FrozenUNet, halo: int) -> None:
         super().__init__()
         self.network = network
         self.halo = halo
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits, shape (n, classes, y - 2 halo, x - 2 halo), of (n, sections, y, x)."""
-        network = self.network
+        network, halo, reach = self.network, self.halo, _LAST_REACH
+        height, width = image.shape[-2:]
+        if network.is_half:  # the last convolution reaches into the next square
+            image, halo, reach = nnf.pixel_unshuffle(image, 2), halo // 2, 2 * _LAST_REACH
         levels = len(network.widths) - 1
         down = [network.conv_in(image)]
         for level in range(1, levels + 1):
             down.append(getattr(network, f"dconv{level}")(down[-1]))
-        rows, columns = (_steps(n, self.halo, levels) for n in image.shape[-2:])
+        rows, columns = (_steps(n, halo, reach, levels) for n in image.shape[-2:])
         x = down.pop()
         y0, x0 = 0, 0  # where the activations begin
         for row, column in zip(rows, columns, strict=True):
@@ -55,7 +58,8 @@ class CroppedUNet(nn.Module):
             x = _cut(x, row.read, column.read, 2 * row.coarse[0], 2 * column.coarse[0])
             x = block.convolved(torch.cat([_cut(down.pop(), row.read, column.read), x], dim=1))
             y0, x0 = row.read[0], column.read[0]
-        height, width = image.shape[-2:]
+        if network.is_half:
+            x, y0, x0 = nnf.relu(nnf.pixel_shuffle(network.conv_fine(x), 2)), 2 * y0, 2 * x0
         middle = (self.halo, height - self.halo), (self.halo, width - self.halo)
         return _cut(network.conv_out(x), *middle, y0, x0)
 
@@ -68,15 +72,15 @@ class _Step:
     coarse: Span
 
 
-def _steps(size: int, halo: int, levels: int) -> list[_Step]:
-    """The steps of one axis, coarsest first.
+def _steps(size: int, halo: int, reach: int, levels: int) -> list[_Step]:
+    """The steps of one axis, coarsest first; `reach` is how far is seen after the finest level.
 
     A convolution's zeros at the rim of what is read spoil 1 px, those of `_REACH` convolutions as
     many; upsampled pixel i is made of the coarse pixels i // 2 and (i + 1) // 2. At the image's own
     rim nothing is cut, and the zeros are those of a run of everything.
     """
     steps = []
-    kept = (halo - _LAST_REACH, size - halo + _LAST_REACH)
+    kept = (halo - reach, size - halo + reach)
     for level in range(levels):
         pixels = size >> level
         read = (max(kept[0] - _REACH, 0), min(kept[1] + _REACH, pixels))

@@ -148,7 +148,7 @@ def pool_statistics(network: UNet, inputs: Sequence[Tensor], margin: int = 0) ->
     FormatError
         If there are no inputs, or one is not larger than its margins.
     """
-    _check_inputs(inputs, margin, 2 ** (len(network.widths) - 1))
+    _check_inputs(inputs, margin, network.stride)
     try:
         with torch.inference_mode():
             if _fit_together(inputs):
@@ -182,7 +182,7 @@ def fold(network: UNet | RunningUNet, statistics: Statistics) -> FrozenUNet:
         for conv in ("conv1", "conv2", "conv3"):
             site = f"{name}.{conv}"
             weights.update(_folded(site, block, conv, *statistics[site]))
-    frozen = FrozenUNet(network.widths, network.channels_in, network.channels_out)
+    frozen = FrozenUNet(network.widths, network.channels_in, network.channels_out, network.is_half)
     frozen.to(next(network.parameters()).dtype)
     frozen.load_state_dict(weights, strict=True)
     return frozen.eval()

@@ -7,7 +7,8 @@
 ``module:Class``     a ``torch.nn.Module`` of one's own; its options are keyword arguments
 ===================  ===============================================================================
 
-Option of the first three: ``widths``, the channels per level, finest first. A network of one's own
+Option of the first three: ``widths``, the channels per level, finest first; of ``unet``: ``half``,
+to work at half the resolution. A network of one's own
 takes (n, sections, y, x) and gives logits (n, classes, y, x). If its constructor has parameters
 ``in_channels`` and ``out_channels``, it is told the number of sections and of classes.
 
@@ -80,7 +81,7 @@ def build_network(
     if is_own(name):
         return _own_network(name, options, in_channels, out_channels)
     try:
-        return NETWORKS[name](options["widths"], in_channels, out_channels)
+        return NETWORKS[name](channels_in=in_channels, channels_out=out_channels, **options)
     except (CheckpointError, TypeError, ValueError) as error:
         raise ConfigError(f"architecture {name!r}: {error}") from error
 
@@ -117,9 +118,12 @@ def complete_options(name: str, options: Options | None) -> dict[str, Any]:
     """
     given = dict(options or {})
     if not is_own(name):
-        unknown = sorted(given.keys() - {"widths"})
+        known = ["widths", "half"] if NETWORKS[canonical_name(name)] is RunningUNet else ["widths"]
+        unknown = sorted(given.keys() - set(known))
         if unknown:
-            raise ConfigError(f"architecture {name!r} has no option {unknown[0]!r}; it has: widths")
+            raise ConfigError(
+                f"architecture {name!r} has no option {unknown[0]!r}; it has: {', '.join(known)}"
+            )
         given.setdefault("widths", list(PUBLISHED_WIDTHS))
     try:
         completed: dict[str, Any] = json.loads(json.dumps(given))
@@ -158,7 +162,7 @@ def _key(name: str, options: Options | None) -> tuple[str, str]:
 def _field(name: str, options: str, in_channels: int, out_channels: int) -> ReceptiveField:
     given = json.loads(options)
     if not is_own(name):
-        return receptive_field(len(given["widths"]))
+        return receptive_field(len(given["widths"]), bool(given.get("half")))
     network = build_network(name, given, in_channels, out_channels)
     return measure_field(network, in_channels, out_channels)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from cnapse.detection.augment import Patch, augmented
 from cnapse.detection.datasets import AnnotatedVolume
@@ -45,6 +46,8 @@ class Sampling:
         Chance of each augmentation.
     sections : int
         Neighbouring sections in a patch, an odd number.
+    border : int
+        Pixels to each side of an outline that do not count.
     """
 
     patch: int
@@ -52,6 +55,7 @@ class Sampling:
     density_share: float
     augment: Mapping[str, float]
     sections: int = 1
+    border: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -190,13 +194,25 @@ def _draw_patch(
     drawn = (columns, rows, z)
     label = volume.labels[drawn].T > 0
     ignore, auxiliary = volume.ignore, volume.auxiliary
+    counts = ~_outlines(label, sampling.border)
+    if ignore is not None:
+        counts &= ~ignore[drawn].T
     cut = Patch(
         image.T,
         label,
-        np.ones_like(label) if ignore is None else ~ignore[drawn].T,
+        counts,
         None if auxiliary is None else auxiliary[drawn].T,
     )
     return augmented(cut, rng, sampling.augment)
+
+
+def _outlines(label: Mask, width: int) -> Mask:
+    """Pixels at most `width` from the other side of an outline, along rows, columns or both."""
+    if not width or not label.any():
+        return np.zeros_like(label)
+    side = 2 * width + 1
+    highest = ndimage.maximum_filter(label, side, mode="nearest")
+    return np.not_equal(highest, ndimage.minimum_filter(label, side, mode="nearest"))
 
 
 def _pick(weights: Sequence[int], rng: np.random.Generator) -> int:

@@ -132,7 +132,7 @@ class TrainConfig(TomlFile):
     architecture: str = "detectem"
     """Name of the network, or your own as "module:Class": see `cnapse.detection.registry`."""
     options: dict[str, Any] = Field(default_factory=dict)
-    """Of a network of your own."""
+    """Of the network, besides `widths`."""
     sections: Annotated[int, Field(ge=1, le=31)] = 1
     """Neighbouring sections that the network is shown; it predicts the middle one."""
     widths: Annotated[tuple[Positive, ...], Field(min_length=5, max_length=5)] = (
@@ -152,6 +152,9 @@ class TrainConfig(TomlFile):
     patch: Patch = 256
     density_share: Share = 0.7
     """Share of the patches that are put on a density."""
+    border: Count = 0
+    """Pixels to each side of an outline that do not count in the loss: people do not draw it the
+    same way twice, and what is unsure there outweighs whole objects that are found or missed."""
     learning_rate: PositiveFloat = 1e-3
     weight_decay: NotNegative = 1e-2
     warmup_steps: Count = 100

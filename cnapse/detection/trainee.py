@@ -155,7 +155,8 @@ def learning_part(config: TrainConfig) -> dict[str, Any]:
 
 
 def _options(config: TrainConfig) -> dict[str, Any]:
-    return dict(config.options) if is_own(config.architecture) else {"widths": config.widths}
+    own = is_own(config.architecture)
+    return dict(config.options) if own else {"widths": config.widths, **config.options}
 
 
 def _built(config: TrainConfig) -> nn.Module:

@@ -148,7 +148,12 @@ class _Training:
         """The patches of a step."""
         config = self.config
         sampling = Sampling(
-            config.patch, config.batch, config.density_share, config.augment, config.sections
+            config.patch,
+            config.batch,
+            config.density_share,
+            config.augment,
+            config.sections,
+            config.border,
         )
         rng = stream(config.seed, step)
         return draw_batch(self.volumes, sampling, rng, step * config.batch)

@@ -13,14 +13,14 @@ from cnapse.geometry import Box, Grid
 NM = (4.0, 4.0, 50.0)
 # Narrow and wide: tiles fall on both sides of the 20,480 numbers at which torch changes kernels.
 WIDTHS = st.sampled_from([[16, 32, 64], [4, 8, 8], [5, 3, 7]])
-RIM = 104
+RIM = 208
 CLASSES = ("density", "vesicles")
 
 
-def random_unet(seed, widths, sections, classes):
+def random_unet(seed, widths, sections, classes, half):
     """A network whose weights, norms and running statistics are all drawn."""
     generator = torch.Generator().manual_seed(seed)
-    network = build_network("unet", {"widths": widths}, sections, classes)
+    network = build_network("unet", {"widths": widths, "half": half}, sections, classes)
     network.initialize(generator)
     with torch.no_grad():
         for name, value in network.state_dict().items():
@@ -44,7 +44,7 @@ def mirrored(image, box, bounds):
 def whole(image, network, bounds, sections):
     """Probability (x, y, z, class) of each section from one forward of all of it, mirrored."""
     nx, ny, nz = image.shape
-    grown = bounds.grown((RIM, RIM, sections // 2), (-nx % 4 + RIM, -ny % 4 + RIM, sections // 2))
+    grown = bounds.grown((RIM, RIM, sections // 2), (-nx % 8 + RIM, -ny % 8 + RIM, sections // 2))
     volume = torch.from_numpy(mirrored(image, grown, bounds).T.astype(np.float32) / np.float32(255))
     out = np.empty((nx, ny, nz, network.channels_out), np.uint8)
     for z in range(nz):
@@ -66,14 +66,17 @@ def whole(image, network, bounds, sections):
     batch=st.integers(1, 4),
     sections=st.sampled_from([1, 3]),
     classes=st.integers(1, 2),
+    half=st.booleans(),
     seed=st.integers(0, 999),
 )
 def test_tiles_equal_one_forward_of_the_whole_section(
-    widths, shape, tile, halo, offset, block, batch, sections, classes, seed
+    widths, shape, tile, halo, offset, block, batch, sections, classes, half, seed
 ):
+    if half:  # it sees twice as far
+        tile, halo = (2 * tile[0], 2 * tile[1]), 2 * halo
     image = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
     bounds = Box.from_shape(shape, NM, offset)
-    network = random_unet(seed, widths, sections, classes)
+    network = random_unet(seed, widths, sections, classes, half)
     model = ModelBundle.of(network, resolution=NM, tile=tile, halo=halo, classes=CLASSES[:classes])
     found = np.zeros((*shape, classes), np.uint8)
     for part in Grid(bounds, block):

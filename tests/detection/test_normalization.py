@@ -117,8 +117,9 @@ def test_image_normalization():
         ImageNormalization("histogram")
 
 
-def test_running_statistics_fold_away():
-    network = RunningUNet(TINY, channels_in=3, channels_out=2)
+@pytest.mark.parametrize("half", [False, True])
+def test_running_statistics_fold_away(half):
+    network = RunningUNet(TINY, channels_in=3, channels_out=2, half=half)
     generator = torch.Generator().manual_seed(1)
     network.initialize(generator)
     with torch.no_grad():
@@ -127,7 +128,7 @@ def test_running_statistics_fold_away():
                 value.copy_(0.1 + torch.rand(value.shape, generator=generator))
             elif "norm" in name and "num" not in name:
                 value.add_(0.3 * torch.randn(value.shape, generator=generator))
-    image = torch.rand(2, 3, 48, 32, generator=generator)
+    image = torch.rand(2, 3, 64, 32, generator=generator)
     with torch.inference_mode():
         single = fold(network, network.statistics())(image)
         exact = network.eval().double()

@@ -74,6 +74,16 @@ def test_networks_go_by_name(name, kind):
     assert network_field(name, {"widths": [4, 8]}, 3, 2).stride == 2
 
 
+def test_at_half_the_resolution_a_network_sees_twice_as_far():
+    options = {"widths": [4, 8, 8], "half": True}
+    network = build_network("unet", options, 3, 2)
+    assert network.options == options
+    assert network(torch.rand(1, 3, 16, 24)).shape == (1, 2, 16, 24)
+    wide, plain = (network_field("unet", o) for o in (options, {"widths": [4, 8, 8]}))
+    assert (plain.stride, wide.stride, network.stride) == (4, 8, 8)
+    assert wide.last >= 2 * plain.last
+
+
 def test_a_running_norm_stands_behind_each_convolution():
     names = network_state("unet", {"widths": [4, 8]}).keys()
     norms = {name.rsplit(".", 1)[0] for name in names if "running_mean" in name}
@@ -124,7 +134,8 @@ def test_making_a_network_leaves_the_random_numbers_alone(own):
     ("name", "options", "message"),
     [
         ("unet3d", {}, "'unet3d' is not known; there are: detectem, detectem-frozen, unet, or"),
-        ("unet", {"depth": 3}, "'unet' has no option 'depth'; it has: widths"),
+        ("unet", {"depth": 3}, "'unet' has no option 'depth'; it has: widths, half"),
+        ("detectem", {"half": True}, "'detectem' has no option 'half'; it has: widths$"),
         ("unet", {"widths": [4]}, r"'unet': widths \[4\]: give at least two positive numbers"),
         ("unet", {"widths": "wide"}, "'unet': "),
         ("unet", {"widths": 8}, "'unet': "),

@@ -102,6 +102,18 @@ def test_what_is_ignored_is_not_drawn_and_does_not_count():
         assert (counts == counts[:, :1]).all()
 
 
+@settings(max_examples=15, deadline=None)
+@given(border=st.integers(1, 4), seed=st.integers(0, 99))
+def test_pixels_beside_an_outline_do_not_count(border, seed):
+    volume = AnnotatedVolume(*spots(seed=seed))
+    sampling = Sampling(64, 4, 0.5, {}, border=border)
+    batch = draw_batch([volume], sampling, np.random.default_rng(seed))
+    for label, counts in zip(batch.label, batch.counts, strict=True):
+        for y, x in np.ndindex(label.shape):
+            around = label[max(y - border, 0) : y + border + 1, max(x - border, 0) : x + border + 1]
+            assert counts[y, x] == (around.all() or not around.any())
+
+
 def test_patches_show_what_they_mark():
     image, labels = spots()
     empty = AnnotatedVolume(np.full((64, 64, 1), 70, np.uint8), np.zeros((64, 64, 1), np.uint64))
