@@ -163,7 +163,7 @@ def phantom(folder: Path, repeats: int) -> Config:
             "output": f"file://{folder}/run",
             "resolution": _RESOLUTION,
             "layers": {n: f"file://{folder}/{n}" for n in layers},
-            "block": (256, 256, 32),
+            "block": (512, 512, 32),
         }
     )
 
@@ -202,7 +202,7 @@ def main() -> None:
     options = parser(__doc__ or "", {}).parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     logging.getLogger("cnapse").setLevel(logging.ERROR)
-    count, repeats = (200, 4) if options.quick else (2000, 16)
+    count, repeats = (200, 8) if options.quick else (2000, 48)
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as name, moto() as has_sqs:
         folder = Path(name)

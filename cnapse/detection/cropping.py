@@ -59,7 +59,7 @@ class CroppedUNet(nn.Module):
             x = block.convolved(torch.cat([_cut(down.pop(), row.read, column.read), x], dim=1))
             y0, x0 = row.read[0], column.read[0]
         if network.is_half:
-            x, y0, x0 = nnf.relu(nnf.pixel_shuffle(network.conv_fine(x), 2)), 2 * y0, 2 * x0
+            x, y0, x0 = nnf.pixel_shuffle(network.conv_fine(x), 2), 2 * y0, 2 * x0
         middle = (self.halo, height - self.halo), (self.halo, width - self.halo)
         return _cut(network.conv_out(x), *middle, y0, x0)
 

@@ -26,6 +26,8 @@ class LossWeights:
         Of the cross entropy of the auxiliary target.
     background, density : float
         Of a voxel of either class in the cross entropy of the densities.
+    hardest : float
+        Share of the background in it: the voxels that are taken most for a density.
     """
 
     bce: float = 0.5
@@ -33,12 +35,20 @@ class LossWeights:
     auxiliary: float = 0.2
     background: float = 1.0
     density: float = 1.0
+    hardest: float = 1.0
 
 
 def cross_entropy(
-    logits: Tensor, target: Tensor, counts: Tensor, classes: tuple[float, float] = (1.0, 1.0)
+    logits: Tensor,
+    target: Tensor,
+    counts: Tensor,
+    classes: tuple[float, float] = (1.0, 1.0),
+    hardest: float = 1.0,
 ) -> Tensor:
     """Binary cross entropy: the weighted mean over the voxels that count, 0 if none does.
+
+    Nearly all of an image is background that is easily told: where only its hardest part counts
+    (Shrivastava et al. 2016), what is found where nothing is weighs more than its few voxels.
 
     Parameters
     ----------
@@ -46,12 +56,25 @@ def cross_entropy(
     target, counts : Tensor of bool, the same shape
     classes : (float, float)
         Weight of a voxel that is False in the target, and of one that is True.
+    hardest : float
+        Share of the voxels that count and are False in the target; of those alike, all.
     """
     background, density = classes
+    if hardest < 1:
+        counts = counts & (target | _hardest(logits.detach(), counts & ~target, hardest))
     logits = logits.masked_fill(~counts, 0.0)
     each = nnf.binary_cross_entropy_with_logits(logits, target.float(), reduction="none")
     weight = torch.where(target, density, background) * counts
     return (each * weight).sum() / weight.sum().clamp_min(torch.finfo(each.dtype).tiny)
+
+
+def _hardest(logits: Tensor, among: Tensor, share: float) -> Tensor:
+    """Voxels of the largest logits."""
+    found = logits[among]
+    if not len(found):
+        return among
+    least = found.kthvalue(len(found) - int(share * (len(found) - 1))).values
+    return among & (logits >= least)
 
 
 def dice_loss(logits: Tensor, target: Tensor, counts: Tensor) -> Tensor:
@@ -83,7 +106,7 @@ def total_loss(
     """
     classes = (weights.background, weights.density)
     parts = {
-        "bce": (weights.bce, cross_entropy(logits[:, 0], label, counts, classes)),
+        "bce": (weights.bce, cross_entropy(logits[:, 0], label, counts, classes, weights.hardest)),
         "dice": (weights.dice, dice_loss(logits[:, 0], label, counts)),
     }
     if auxiliary is not None:

@@ -227,7 +227,7 @@ class _UNet(nn.Module):
         for level in range(1, levels + 1):
             x = getattr(self, f"uconv{level}")(down.pop(), x)
         if self.is_half:
-            x = nnf.relu(nnf.pixel_shuffle(self.conv_fine(x), 2))
+            x = nnf.pixel_shuffle(self.conv_fine(x), 2)
         logits: Tensor = self.conv_out(x)
         return logits
 

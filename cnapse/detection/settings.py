@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from cnapse.detection.augment import AUGMENTATIONS
 from cnapse.detection.averaging import AverageKind
 from cnapse.detection.schedule import Decay
+from cnapse.detection.tta import Augmentation
 from cnapse.geometry import Resolution, Triple
 from cnapse.store import cloud_path
 from cnapse.toml import Section, TomlFile, read_toml
@@ -102,6 +103,8 @@ class LossSection(Section):
     background: PositiveFloat = 1.0
     density: PositiveFloat = 1.0
     """Weights of the two classes in the cross entropy."""
+    hardest: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the background in the cross entropy: what is taken most for a density."""
 
     @model_validator(mode="after")
     def _check_parts(self) -> Self:
@@ -180,6 +183,8 @@ class TrainConfig(TomlFile):
     threshold: Annotated[float, Field(gt=0, le=1)] = 0.5
     min_voxels: Positive = 20
     """Smaller predicted objects do not count in the score."""
+    score_augment: Augmentation = "none"
+    """Views that are averaged where the model is scored: as `detect.augment` of a run."""
     min_iou: Annotated[float, Field(gt=0, le=1)] = 0.1
     """Overlap from which a predicted object is the true one."""
     patience: Count = 0

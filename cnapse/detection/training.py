@@ -200,6 +200,7 @@ class _Training:
             self.held_out,
             precision=self.config.precision,
             device=self.config.device,
+            augment=self.config.score_augment,
         )
         scored = compare(found, self.held_out, self._criteria())
         state["score"] = scored.to_dict()

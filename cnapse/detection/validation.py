@@ -13,6 +13,7 @@ from cnapse.analysis.matching import Score, match_objects
 from cnapse.detection.checkpoint import ModelBundle
 from cnapse.detection.datasets import AnnotatedVolume
 from cnapse.detection.inference import detect_whole, fitting_tile, with_tile
+from cnapse.detection.tta import Augmentation
 from cnapse.geometry import Box
 from cnapse.synapses.components import threshold_mask
 
@@ -99,13 +100,16 @@ def predict(
     *,
     precision: Literal["float32", "bfloat16"] = "float32",
     device: str = "cpu",
+    augment: Augmentation = "none",
 ) -> list[Array]:
-    """Probability of each volume, uint8, shape (x, y, z)."""
+    """Probability of each volume, uint8, shape (x, y, z); parameters as in `detect_whole`."""
     found = []
     for volume in volumes:
         bounds = Box.from_shape(volume.image.shape, bundle.resolution)
         fitting = with_tile(bundle, fitting_tile(bundle, bounds, max(bundle.tile)))
-        found.append(detect_whole(volume.image, fitting, precision=precision, device=device))
+        found.append(
+            detect_whole(volume.image, fitting, precision=precision, device=device, augment=augment)
+        )
     return found
 
 

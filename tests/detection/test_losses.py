@@ -45,6 +45,20 @@ def test_losses_against_plain_numpy(seed, background, density):
 
 
 @settings(max_examples=25, deadline=None)
+@given(seed=seeds, share=st.floats(0.001, 0.999))
+def test_only_the_hardest_background_counts(seed, share):
+    logits, target, counts = drawn(seed)
+    background = np.flatnonzero(counts & ~target)
+    order = background[np.argsort(-logits.flat[background])]
+    kept = counts & target
+    kept.flat[order[: int(share * (len(order) - 1)) + 1]] = True
+    found = cross_entropy(*tensors(logits, target, counts), hardest=share).item()
+    assert found == pytest.approx(plain_entropy(logits, target, kept), rel=1e-6)
+    nothing = torch.zeros(target.shape, dtype=torch.bool)
+    assert cross_entropy(*tensors(logits, target), nothing, hardest=share).item() == 0
+
+
+@settings(max_examples=25, deadline=None)
 @given(seed=seeds, bce=st.floats(0, 2), dice=st.floats(0, 2), auxiliary=st.floats(0, 2))
 def test_the_total_is_the_sum_of_its_weighted_parts(seed, bce, dice, auxiliary):
     logits, label, counts = drawn(seed)
