@@ -16,6 +16,7 @@ from scipy import ndimage
 from cnapse.detection.augment import Patch, augmented
 from cnapse.detection.datasets import AnnotatedVolume
 from cnapse.errors import BoundsError, FormatError
+from cnapse.volumes.resample import padded_indices
 
 __all__ = [
     "Batch",
@@ -29,6 +30,9 @@ __all__ = [
 
 Image = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
+
+# The part of a patch that may lie beyond a rim, at each side.
+_BEYOND = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +139,13 @@ def draw_sections(
     for _ in range(count):
         volume = volumes[_pick(sizes, rng)]
         nx, ny, nz = volume.image.shape
-        x, y, z = (int(rng.integers(n)) for n in (nx - patch + 1, ny - patch + 1, nz))
-        stack = volume.image[:, :, neighbours(z, sections, nz)]
-        wide = np.pad(stack, ((margin, margin), (margin, margin), (0, 0)), mode="reflect")
-        drawn.append(wide[x : x + patch + 2 * margin, y : y + patch + 2 * margin])
+        rests = (max(nx - patch, 0) + 1, max(ny - patch, 0) + 1, nz)
+        x, y, z = (int(rng.integers(n)) for n in rests)
+        columns, rows = (
+            padded_indices(start - margin, start + patch + margin, (0, size), "mirror")
+            for start, size in ((x, nx), (y, ny))
+        )
+        drawn.append(volume.image[np.ix_(columns, rows, neighbours(z, sections, nz))])
     return drawn
 
 
@@ -148,7 +155,7 @@ def check_volumes(volumes: Sequence[AnnotatedVolume], patch: int) -> None:
     Raises
     ------
     BoundsError
-        If one is smaller than a patch.
+        If one is smaller than half a patch.
     FormatError
         If nothing is marked in any of them.
     """
@@ -156,9 +163,9 @@ def check_volumes(volumes: Sequence[AnnotatedVolume], patch: int) -> None:
         names = ", ".join(volume.name for volume in volumes)
         raise FormatError(f"nothing is marked in {names}: there is nothing to learn")
     for volume in volumes:
-        if min(volume.image.shape[:2]) < patch:
+        if min(volume.image.shape[:2]) < patch - 2 * (patch // _BEYOND):
             raise BoundsError(
-                f"{volume.name} has {volume.image.shape} voxels: smaller than a patch of {patch} "
+                f"{volume.name} has {volume.image.shape} voxels: less than half a patch of {patch} "
                 "px; set patch lower"
             )
 
@@ -166,10 +173,7 @@ def check_volumes(volumes: Sequence[AnnotatedVolume], patch: int) -> None:
 def neighbours(z: int, sections: int, depth: int) -> npt.NDArray[np.int64]:
     """Indices of a section and of those around it, mirrored where the volume ends."""
     reach = sections // 2
-    wanted = np.arange(z - reach, z + reach + 1)
-    period = max(1, 2 * (depth - 1))
-    wanted = np.abs(wanted) % period
-    return np.minimum(wanted, period - wanted) if depth > 1 else np.zeros_like(wanted)
+    return padded_indices(z - reach, z + reach + 1, (0, depth), "mirror")
 
 
 def _draw_patch(
@@ -187,11 +191,10 @@ def _draw_patch(
         volume = volumes[_pick([volume.image.size for volume in volumes], rng)]
         x, y, z = (int(rng.integers(n)) for n in volume.image.shape)
     size_x, size_y, depth = volume.image.shape
-    x = min(max(x - patch // 2, 0), size_x - patch)
-    y = min(max(y - patch // 2, 0), size_y - patch)
-    columns, rows = slice(x, x + patch), slice(y, y + patch)
-    image = volume.image[columns, rows][..., neighbours(z, sampling.sections, depth)]
-    drawn = (columns, rows, z)
+    columns, rows = _span(x, patch, size_x), _span(y, patch, size_y)
+    sections = neighbours(z, sampling.sections, depth)
+    image = volume.image[np.ix_(columns, rows, sections)]
+    drawn = (*np.ix_(columns, rows), z)
     label = volume.labels[drawn].T > 0
     ignore, auxiliary = volume.ignore, volume.auxiliary
     counts = ~_outlines(label, sampling.border)
@@ -204,6 +207,16 @@ def _draw_patch(
         None if auxiliary is None else auxiliary[drawn].T,
     )
     return augmented(cut, rng, sampling.augment)
+
+
+def _span(middle: int, patch: int, size: int) -> npt.NDArray[np.int64]:
+    """Indices of a patch along an axis: up to a quarter of it beyond the rim, mirrored there.
+
+    So the network learns what it is shown at the rim of a volume when it is run.
+    """
+    outside = patch // _BEYOND
+    start = min(max(middle - patch // 2, -outside), max(size - patch + outside, -outside))
+    return padded_indices(start, start + patch, (0, size), "mirror")
 
 
 def _outlines(label: Mask, width: int) -> Mask:

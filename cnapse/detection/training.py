@@ -79,7 +79,7 @@ def train(
     RunStateError
         If the output folder holds a training of another configuration.
     BoundsError
-        If a volume is smaller than a patch.
+        If a volume is smaller than half a patch.
     FormatError
         If nothing is marked in the volumes to train on.
     ConvergenceError

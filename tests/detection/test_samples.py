@@ -137,7 +137,22 @@ def test_patches_lie_y_x():
     image[:, 10] = 200
     volume = AnnotatedVolume(image, image.astype(np.uint64))
     batch = draw_batch([volume], Sampling(64, 1, 1.0, {}), np.random.default_rng(0))
-    assert (batch.image[0, 0, 10] == 200).all()
+    rows = (batch.image[0, 0] == 200).all(axis=1)
+    assert 1 <= rows.sum() <= 2  # mirrored at the rim, it may be seen twice
+    assert not (batch.image[0, 0, ~rows] == 200).any()
+
+
+@settings(max_examples=20, deadline=None)
+@given(size=st.integers(24, 90), seed=st.integers(0, 99))
+def test_beyond_the_rim_a_patch_is_mirrored_as_inference_does(size, seed):
+    column = np.arange(size, dtype=np.uint8)
+    volume = AnnotatedVolume(np.tile(column[:, None, None], (1, size, 1)), np.ones((size, size, 1)))
+    batch = draw_batch([volume], Sampling(48, 8, 0.0, {}), np.random.default_rng(seed))
+    wide = np.pad(column, 12, mode="reflect")
+    places = {wide[i : i + 48].tobytes() for i in range(len(wide) - 47)}
+    seen = {image[0, 0].tobytes() for image in batch.image}
+    assert seen <= places
+    assert len(seen) > 1 or size < 60
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 8])
@@ -178,8 +193,8 @@ def test_volumes_must_fit_and_show_something():
     image, labels = spots()
     with pytest.raises(FormatError, match="give a uint8 image and drawings of the same box"):
         AnnotatedVolume(image, labels, ignore=np.zeros((2, 2, 2), bool))
-    with pytest.raises(BoundsError, match="smaller than a patch of 80 px; set patch lower"):
-        check_volumes([AnnotatedVolume(image, labels)], 80)
+    with pytest.raises(BoundsError, match="less than half a patch of 200 px; set patch"):
+        check_volumes([AnnotatedVolume(image, labels)], 200)
     hidden = AnnotatedVolume(image, labels, "a", ignore=np.ones(image.shape, bool))
     with pytest.raises(FormatError, match="nothing is marked in a: there is nothing to learn"):
         check_volumes([hidden], 32)

@@ -325,8 +325,8 @@ def test_boxes_and_patches_must_fit(layers, tmp_path):
     box = {"start": (0, 16, 2), "stop": (80, 88, 4)}
     with pytest.raises(BoundsError, match="is empty or reaches out of what image and labels"):
         train(settings(layers, tmp_path, layers=[{**source, **box}]))
-    with pytest.raises(BoundsError, match="smaller than a patch of 80 px"):
-        train(settings(layers, tmp_path, patch=80))
+    with pytest.raises(BoundsError, match="less than half a patch of 192 px"):
+        train(settings(layers, tmp_path, patch=192))
 
 
 def test_nothing_to_learn_is_refused(tmp_path, layers):
