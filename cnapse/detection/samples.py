@@ -194,17 +194,17 @@ def _draw_patch(
     columns, rows = _span(x, patch, size_x), _span(y, patch, size_y)
     sections = neighbours(z, sampling.sections, depth)
     image = volume.image[np.ix_(columns, rows, sections)]
-    drawn = (*np.ix_(columns, rows), z)
-    label = volume.labels[drawn].T > 0
+    plane = np.ix_(columns, rows)
+    label = volume.labels[..., z][plane].T > 0
     ignore, auxiliary = volume.ignore, volume.auxiliary
     counts = ~_outlines(label, sampling.border)
     if ignore is not None:
-        counts &= ~ignore[drawn].T
+        counts &= ~ignore[..., z][plane].T
     cut = Patch(
         image.T,
         label,
         counts,
-        None if auxiliary is None else auxiliary[drawn].T,
+        None if auxiliary is None else auxiliary[..., z][plane].T,
     )
     return augmented(cut, rng, sampling.augment)
 
