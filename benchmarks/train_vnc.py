@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cnapse.analysis.bootstrap import f1_interval
 from cnapse.analysis.matching import Score
 from cnapse.detection.datasets import load_source
 from cnapse.detection.settings import LayerSource, TrainConfig, load_train_config
@@ -92,11 +93,12 @@ def pooled(config: TrainConfig, count: int) -> dict[str, Score]:
 
 
 def told(score: Score) -> str:
-    """Counts and F1 in words."""
-    return (
-        f"object F1 {score.f1:.3f} ({score.true_positives} found, {score.false_positives} false, "
-        f"{score.false_negatives} missed)"
-    )
+    """Counts and F1 in words, with a bootstrap interval over the objects."""
+    tp, fp, fn = score.true_positives, score.false_positives, score.false_negatives
+    kinds = np.repeat(np.eye(3, dtype=np.int64), (tp, fp, fn), axis=0)
+    interval = f1_interval(*kinds.T)
+    wander = f", 95 % interval {interval[0]:.2f} to {interval[1]:.2f}" if interval else ""
+    return f"object F1 {score.f1:.3f} ({tp} found, {fp} false, {fn} missed{wander})"
 
 
 if __name__ == "__main__":
