@@ -197,7 +197,7 @@ def _turned(
     """The same with the axis that is split as the last one, and which axes these are now."""
     thick = _thick_axis(tissue.resolution)
     if thick == 2:
-        return tissue, emitters, [0, 1, 2]
+        return tissue, np.ascontiguousarray(emitters), [0, 1, 2]
     x, y, z = order = [*(axis for axis in range(3) if axis != thick), thick]
     turned = replace(
         tissue,

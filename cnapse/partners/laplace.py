@@ -32,6 +32,7 @@ __all__ = [
     "blocks_of",
     "conjugate_gradients",
     "diffused",
+    "flux_of",
     "kinds_of",
     "numbered",
     "solved",
@@ -496,6 +497,19 @@ def _before(a: Any, b: Any) -> bool:
 
 
 @njit(nogil=True, cache=True)
+def flux_of(kinds: Any, free: int, emitters: Any, blocks: Blocks, limits: tuple[float, int]) -> Any:
+    """From kinds of voxels to the flux into those that absorb: no kernel in it reads labels.
+
+    Each of their dtypes and memory orders would compile all of this once more. Returns what
+    `absorbed` does, the iterations and the residual.
+    """
+    parts = len(blocks.zeros)
+    unknowns = numbered(kinds, free, emitters, parts)
+    source = source_of(kinds, unknowns, parts, emitters)
+    u, iterations, residual = conjugate_gradients(unknowns, blocks, source, limits[0], limits[1])
+    return absorbed(kinds, unknowns, blocks, u, emitters), iterations, residual
+
+
 def solved(labels: Labels, emitters: Any, blocks: Blocks, limits: tuple[float, int]) -> Any:
     """What each voxel is, the unknowns, their potential, the iterations and the residual.
 
@@ -505,20 +519,20 @@ def solved(labels: Labels, emitters: Any, blocks: Blocks, limits: tuple[float, i
     parts = len(blocks.zeros)
     unknowns = numbered(kinds, free, emitters, parts)
     source = source_of(kinds, unknowns, parts, emitters)
-    u, iterations, residual = conjugate_gradients(unknowns, blocks, source, limits[0], limits[1])
+    u, iterations, residual = conjugate_gradients(unknowns, blocks, source, *limits)
     return kinds, unknowns, u, iterations, residual
 
 
-@njit(nogil=True, cache=True)
 def diffused(
     labels: Labels, emitters: Any, blocks: Blocks, limits: tuple[float, int], voxel_nm: Any
 ) -> Any:
-    """All of it in one call: what passes between Python and a kernel takes longer than some of it.
+    """All of it, in few calls: what passes between Python and a kernel takes time as well.
 
     `limits` are those of `solved`. Returns cells, shares and voxels as `taken_up` does; what leaves
     through each face of the cutout [axis, end]; what is trapped; the iterations and the residual.
     """
-    kinds, unknowns, u, iterations, residual = solved(labels, emitters, blocks, limits)
-    voxels, flux, places, out, trapped = absorbed(kinds, unknowns, blocks, u, emitters)
+    kinds, free = kinds_of(labels)
+    taken, iterations, residual = flux_of(kinds, free, emitters, blocks, limits)
+    voxels, flux, places, out, trapped = taken
     ids, share, nearest = taken_up(labels, voxels, places, flux, voxel_nm)
     return ids, share, nearest, out, trapped, iterations, residual
