@@ -40,7 +40,6 @@ from cnapse_tasks.stages import stages_of
 _UNIT = (512, 512, 32)
 _RESOLUTION = (4.0, 4.0, 50.0)
 _CHUNK = (128, 128, 16)
-_TABLES = ("tabulate", "gather", "export")
 
 
 def make(folder: Path, repeats: tuple[int, int, int]) -> None:
@@ -73,13 +72,16 @@ def make(folder: Path, repeats: tuple[int, int, int]) -> None:
 
 def config_of(folder: Path, first: str, model: str) -> Config:
     """A run of layers that `make` wrote."""
-    values = {
+    values: dict[str, object] = {
         "output": f"file://{folder}/run",
         "resolution": _RESOLUTION,
         "layers": {name: f"file://{folder}/{name}" for name in (first, "cells")},
         "detect": {"model": model},
         "storage": {"sharded": True},
     }
+    if first == "image":
+        # Every stage is in one of the runs, and so has a rate of its own.
+        values["meshes"] = {"skeletons": True}
     return Config.from_dict(values)
 
 
@@ -167,10 +169,10 @@ def rates_of_run(config: Config, rates: Rates) -> Rates:
     n = len(run.synapses)
     more: dict[str, Rate] = {}
     for stage in stages_of(run):
-        if stage.name not in (*_TABLES, "assign"):
-            continue
         load = load_of(stage, run, rates.tissue or USUAL)
-        unit = "part" if stage.name in _TABLES else "voxel"
+        if "synapse" not in load.work:
+            continue
+        unit = "part" if "part" in load.work else "voxel"
         fixed = rates.rates[f"{stage.name}.{unit}"].seconds * load.work[unit]
         left = max(found[stage.name] - fixed, 0.2 * found[stage.name]) / n
         more[f"{stage.name}.synapse"] = Rate(left, left / 1.5, left * 1.5)

@@ -1,14 +1,15 @@
 """Checksums in the files that one stage leaves for the next: what is not as written is found.
 
 Arrays go into one safetensors file whose metadata holds a digest of their names, dtypes, shapes and
-values.
+values. Of chunks of layers, whose format has no place for one, a task's record keeps the CRC-32.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy.typing as npt
 
 from cnapse.errors import DamagedFileError
 
-__all__ = ["packed", "unpacked"]
+__all__ = ["crcs_as_text", "crcs_of_text", "packed", "unpacked"]
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -53,6 +54,17 @@ def unpacked(content: bytes, path: str) -> dict[str, npt.NDArray[Any]]:
     if digest != _digest_of(arrays):
         raise DamagedFileError(path, "its checksum does not fit its content")
     return arrays
+
+
+def crcs_as_text(checksums: Sequence[int]) -> str:
+    """CRC-32 values as a line for a record: base64 of little-endian uint32."""
+    return base64.b64encode(np.array(checksums, "<u4").tobytes()).decode()
+
+
+def crcs_of_text(text: str) -> list[int]:
+    """What `crcs_as_text` made a line of."""
+    values: list[int] = np.frombuffer(base64.b64decode(text), "<u4").tolist()
+    return values
 
 
 def _digest_of(arrays: Arrays) -> str:

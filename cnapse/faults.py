@@ -43,6 +43,7 @@ _TRANSIENT_CODES = frozenset(
         "IncompleteBody",
         "InternalError",
         "OperationAborted",
+        "RequestThrottled",
         "RequestTimeout",
         "ServiceUnavailable",
         "SlowDown",
@@ -105,13 +106,13 @@ _WAYS_OUT = (
     (
         _NO_CREDENTIALS,
         (
-            "no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (s3) or "
+            "no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (s3, sqs) or "
             "GOOGLE_APPLICATION_CREDENTIALS (gs); read a public bucket by its https:// address"
         ),
     ),
     (
         _UNKNOWN_CREDENTIALS,
-        "the store does not know your credentials ({said}): correct them, {again}",
+        "the server does not know your credentials ({said}): correct them, {again}",
     ),
     (
         _DENIED,
@@ -122,7 +123,7 @@ _WAYS_OUT = (
     (
         {"400"},
         (
-            "the store refused ({said}): your credentials may have expired, or AWS_DEFAULT_REGION "
+            "the server refused ({said}): your credentials may have expired, or AWS_DEFAULT_REGION "
             "is another than the bucket's: mend that, {again}"
         ),
     ),
@@ -158,7 +159,7 @@ def is_transient(error: BaseException) -> bool:
     status, code = _answer(error)
     if status is not None:
         return status >= 500 or status in _TRANSIENT_STATUS or code in _TRANSIENT_CODES
-    return _names(error).isdisjoint(_PERMANENT) and is_of_a_client(error)
+    return {*_names(error), code}.isdisjoint(_PERMANENT) and is_of_a_client(error)
 
 
 @contextlib.contextmanager
@@ -173,15 +174,17 @@ def remote_errors(path: str) -> Iterator[None]:
         raise remote_error(error, path) from error
 
 
-def remote_error(error: Exception, path: str) -> StorageError:
-    """What a bucket, a web server or the way to them said, as one line with the way out.
+def remote_error(error: Exception, path: str, *, retried: bool = True) -> StorageError:
+    """What a bucket, a queue, a web server or the way to them said, in one line with the way out.
 
     Parameters
     ----------
     error : Exception
         Of cloud-files or one of the libraries below it.
     path : str
-        What was read or written.
+        What was read or written, or asked.
+    retried : bool
+        Whether it was tried again for `retry_seconds`.
     """
     said = " ".join(_COLOUR.sub("", str(error)).split())[:_MESSAGE_LENGTH]
     said = said or type(error).__name__
@@ -192,11 +195,12 @@ def remote_error(error: Exception, path: str) -> StorageError:
         )
     if is_transient(error):
         return StorageUnavailableError(
-            f"{path} cannot be reached: {said}; tried for {retry_seconds():g} s: check the "
+            f"{path} cannot be reached: {said}{_tried(retried)}: check the "
             f"network and the address{_endpoint()}, {_AGAIN}"
         )
     status, code = _answer(error)
-    names = {*_names(error), code, str(status)}
+    # With a code of its own a 400 says what was wrong.
+    names = {*_names(error), code, "" if code and status == 400 else str(status)}
     if status == 404 and path.startswith("gs://"):
         names.add("NoSuchBucket")
     for known, way_out in _WAYS_OUT:
@@ -206,8 +210,12 @@ def remote_error(error: Exception, path: str) -> StorageError:
             )
             return StorageError(f"{path}: {told}")
     return StorageError(
-        f"{path}: the store refused ({said}): check the path and your credentials, {_AGAIN}"
+        f"{path}: the server refused ({said}): check the path and your credentials, {_AGAIN}"
     )
+
+
+def _tried(retried: bool) -> str:
+    return f"; tried for {retry_seconds():g} s" if retried else ""
 
 
 def _answer(error: BaseException) -> tuple[int | None, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from cnapse.errors import LayerNotFoundError
 from cnapse.geometry import Grid
 from cnapse.runs import LayerName, RunData
+from cnapse.store import Store
 from cnapse.tables import read_table
 from cnapse.viewing.panels import as_probability
 
@@ -12,6 +13,7 @@ __all__ = ["outcome"]
 
 # Below this share of synapses on cells, more is wrong than a few false ones.
 _FEW = 0.5
+_TABLES = ("synapses", "partners")
 _BLOCK = (512, 512, 64)
 # What is looked at to say why nothing was found: half a gigavoxel.
 _MOST_BLOCKS = 32
@@ -42,7 +44,7 @@ def outcome(run: RunData) -> list[str]:
     if not len(cells):
         return [_why_none(run)]
     counts = f"{_counted(len(cells), 'synapse')}, {_counted(partners, 'partner')}"
-    lines = [f"{counts}: {output.removeprefix('file://')}/synapses.csv and partners.csv"]
+    lines = [f"{counts}: {_where(output)}"]
     bare = int((cells == 0).sum())
     if bare > (1 - _FEW) * len(cells):
         lines.append(
@@ -58,6 +60,14 @@ def _without_cells(run: RunData) -> str:
         return _why_none(run)
     where = run.layer_path("synapses").removeprefix("file://")
     return f"synapses: {where}; no tables, since there is no layers.cells"
+
+
+def _where(output: str) -> str:
+    """The CSVs; long tables are several files, in a folder."""
+    store = Store(output)
+    several = [store.exists(f"csv/{name}-00000.csv") for name in _TABLES]
+    names = [f"csv/{t}-*.csv" if s else f"{t}.csv" for t, s in zip(_TABLES, several, strict=True)]
+    return f"{output.removeprefix('file://')}/{' and '.join(names)}"
 
 
 def _counted(number: int, name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -100,8 +101,13 @@ class RunData:
                 kind=LAYER_KINDS[name],
                 fill_missing=bool(section and section.fill_missing),
                 channel=channel,
+                check=self._check_of(name),
             )
         return self._layers[key]
+
+    def _check_of(self, name: LayerName) -> Callable[[int, Box], None] | None:  # noqa: ARG002
+        """What is called before a layer's voxels are read; workers check what the run wrote."""
+        return None
 
     @functools.cached_property
     def probability_channel(self) -> int:

@@ -171,8 +171,8 @@ EXPIRED = "your credentials have expired: get new ones, then run the same comman
     [
         ("403 AccessDenied", DENIED),
         ("400 ExpiredToken", EXPIRED),
-        ("403 InvalidAccessKeyId", "the store does not know your credentials ("),
-        ("403 SignatureDoesNotMatch", "the store does not know your credentials ("),
+        ("403 InvalidAccessKeyId", "the server does not know your credentials ("),
+        ("403 SignatureDoesNotMatch", "the server does not know your credentials ("),
         ("404 NoSuchBucket", "there is no bucket bucket: check its name, or make it"),
     ],
 )

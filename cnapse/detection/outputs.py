@@ -44,7 +44,7 @@ class Output(Protocol):
     @property
     def depth(self) -> int: ...  # noqa: D102
 
-    def write(self, levels: Levels, box: Box) -> None:
+    def write(self, levels: Levels, box: Box) -> object:
         """Write sections: shape (x, y, z, classes), of a box that begins at a multiple of depth."""
 
 

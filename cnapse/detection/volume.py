@@ -162,7 +162,7 @@ class _Task:
             self.progress(1)
         return levels
 
-    def write(self, output: Output) -> Callable[[Box, Image], None]:
+    def write(self, output: Output) -> Callable[[Box, Image], object]:
         """What writes a slab."""
         return lambda slab, levels: output.write(levels, slab)
 

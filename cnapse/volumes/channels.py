@@ -5,6 +5,7 @@ The names stand under `channel_names`, which other programs pass over. Chunks ar
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -45,13 +46,18 @@ class ChannelsWriter:
         self._folder = scale["key"]
         self._store = Store(path)
 
-    def write(self, levels: Levels, box: Box) -> None:
+    def write(self, levels: Levels, box: Box) -> list[int]:
         """Write the chunks of a box, which begins at chunk borders and ends there or at the rim.
 
         Parameters
         ----------
         levels : ndarray of uint8, shape (x, y, z, channels)
         box : Box
+
+        Returns
+        -------
+        list of int
+            As `cnapse.volumes.writer.LayerWriter.write`.
 
         Raises
         ------
@@ -65,14 +71,16 @@ class ChannelsWriter:
                 f"fill {box}, which takes uint8 of shape {shape}"
             )
         chunks = [block.write for block in Grid(box, self.chunk_size)]
+        named = {
+            chunk_name(self._folder, chunk): levels[chunk.slices(box)].tobytes(order="F")
+            for chunk in chunks
+        }
         self._store.put_all(
-            (
-                (chunk_name(self._folder, chunk), levels[chunk.slices(box)].tobytes(order="F"))
-                for chunk in chunks
-            ),
+            named.items(),
             compress=True,
             content_type="application/octet-stream",
         )
+        return [zlib.crc32(content) for content in named.values()]
 
 
 def build_channels(bounds: Box, chunk_size: Triple, names: Sequence[str]) -> dict[str, Any]:

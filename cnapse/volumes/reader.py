@@ -9,7 +9,7 @@ One channel is read at a time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -191,6 +191,7 @@ def open_layer(
     fill_missing: bool = False,
     channel: int | None = None,
     cache_bytes: int = 0,
+    check: Callable[[int, Box], None] | None = None,
 ) -> Layer:
     """Open a layer for reading.
 
@@ -211,6 +212,9 @@ def open_layer(
         Which channel to read of an image that has several.
     cache_bytes : int
         Memory for decoded chunks, for many small reads of the same place.
+    check : callable, optional
+        Called with mip and box, in voxels of that mip, before voxels are read; raises if the chunks
+        are not as they were written.
 
     Raises
     ------
@@ -229,7 +233,7 @@ def open_layer(
     info = load_info(text)
     _check_kind(text, info, kind)
     source = StoredLayer(
-        text, info, fill_missing, _checked_channel(text, info, channel), cache_bytes
+        text, info, fill_missing, _checked_channel(text, info, channel), cache_bytes, check
     )
     if resolution is not None:
         return _open_at(source, resolution)

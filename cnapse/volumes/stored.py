@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import re
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -63,6 +64,8 @@ class StoredLayer:
         The one that is read.
     cache_bytes : int
         Memory for decoded chunks, per mip.
+    check : callable, optional
+        Called with mip and box before voxels are read; raises if chunks are not as written.
     """
 
     path: str
@@ -70,6 +73,7 @@ class StoredLayer:
     fill_missing: bool
     channel: int
     cache_bytes: int
+    check: Callable[[int, Box], None] | None = None
     volumes: dict[tuple[int, bool], CloudVolume] = field(default_factory=dict)
     missing: int = 0
     """How many chunks were not there and were read as 0, counted at each read."""
@@ -121,6 +125,8 @@ class StoredLayer:
         StorageError
             If a chunk cannot be read or fetched.
         """
+        if self.check is not None:
+            self.check(mip, box)
         try:
             return self._downloaded(mip, box)
         except MemoryError:

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from cnapse.checksums import crcs_as_text
 from cnapse.geometry import Box, Grid, format_resolution
 from cnapse.volumes.channels import ChannelsWriter, create_channels
+from cnapse_tasks.intact import KEY as CHECKSUMS
 from cnapse_tasks.run import Run
 from cnapse_tasks.stages import Cost
 
@@ -98,7 +100,12 @@ def execute(run: Run, index: int) -> Mapping[str, object]:
     slabs = Grid(block, (*block.shape[:2], run.chunk[2]))
     task = _Task(run)
     overlapped((slab.write for slab in slabs), task.read, task.compute, task.write)
-    return {"voxels": block.voxels, "path": task.took}
+    # Slabs are one chunk deep, so that their chunks follow each other as in the block.
+    return {
+        "voxels": block.voxels,
+        "path": task.took,
+        CHECKSUMS: crcs_as_text(task.checksums),
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +125,7 @@ class _Task:
         self.model = run.tiled_model
         self.classes = len(self.model.classes)
         self.image = run.layer("image")
+        self.checksums: list[int] = []
         self.writer = run.writer("probability") if self.classes == 1 else _create_channels(run)
 
     @property
@@ -173,7 +181,7 @@ class _Task:
 
     def write(self, slab: Box, probability: npt.NDArray[np.uint8]) -> None:
         """Write the slab's chunks."""
-        self.writer.write(probability, slab)
+        self.checksums += self.writer.write(probability, slab)
 
 
 def _create_channels(run: Run) -> ChannelsWriter:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 from cnapse.store import local_path
+from cnapse_tasks.intact import KEY as CHECKSUMS
 from cnapse_tasks.run import Run, Section
 from cnapse_tasks.task import Outcome, Result
 
@@ -98,7 +99,8 @@ def tell(result: Result, run: Run | None, before: tuple[int, int] | None) -> Non
         "block": _block(run, result) if _is_json() else None,
         "bytes_read": None,
         "bytes_written": None,
-        "facts": dict(result.facts),
+        # Checksums are for machines, and long.
+        "facts": {key: fact for key, fact in result.facts.items() if key != CHECKSUMS},
     }
     if result.reason:
         facts["reason"] = result.reason

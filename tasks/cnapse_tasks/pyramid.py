@@ -63,5 +63,6 @@ def execute(run: Run, index: int) -> Mapping[str, object]:
     name = made_layers(run)[index // len(grid)]
     block = index % len(grid)
     path = run.layer_path(name)
+    run.check_chunks(name, grid[block].write)
     igneous.downsample(path, grid, block, levels(run), sparse=name == "synapses")
     return {"voxels": grid[block].write.voxels}

@@ -22,7 +22,8 @@ from typing import Any
 
 from taskqueue import TaskQueue
 
-from cnapse.errors import CnapseError, ConfigError, StorageError, storage_error
+from cnapse.errors import CnapseError, ConfigError, storage_error
+from cnapse.faults import is_of_a_client, remote_error
 
 __all__ = [
     "Counts",
@@ -263,41 +264,28 @@ def _errors(url: str) -> Iterator[None]:
     except OSError as error:
         raise storage_error(error, url) from error
     except Exception as error:
-        line = _server_line(url, error)
-        if line is None:
+        cause = _said_by_server(error)
+        if not is_of_a_client(cause):
             raise
-        raise line from error
+        raise _server_line(url, cause) from error
 
 
-def _server_line(url: str, error: Exception) -> CnapseError | None:
-    import botocore.exceptions as aws  # type: ignore[import-untyped]
+def _said_by_server(error: Exception) -> Exception:
+    """What SQS said: python-task-queue wraps what it refuses."""
+    if type(error).__name__ == "ClientSideError" and error.args:
+        inner = error.args[0]
+        return inner if isinstance(inner, Exception) else error
+    return error
 
-    if error.__class__.__name__ == "ClientSideError" and error.args:
-        # How python-task-queue wraps what SQS refuses.
-        return _server_line(url, error.args[0])
-    if isinstance(error, aws.ClientError):
-        code = str(error.response.get("Error", {}).get("Code", ""))
-        said = str(error.response.get("Error", {}).get("Message", ""))
-        if "NonExistentQueue" in code or "QueueDoesNotExist" in code:
-            return ConfigError(
-                f"queue {url} does not exist{_in_region()}: make it with "
-                f"`cnapse queue {url} --create`"
-            )
-        if "Expired" in code:
-            way_out = "the credentials expired: get new ones, then run the same command again"
-        elif "AccessDenied" in code or "InvalidClientTokenId" in code or "Signature" in code:
-            way_out = "the credentials do not suffice: see AWS_ACCESS_KEY_ID or ~/.aws/credentials"
-        else:
-            way_out = "see the message"
-        return StorageError(f"queue {url}: {code}: {said or 'refused'}: {way_out}")
-    if isinstance(error, aws.NoCredentialsError | aws.PartialCredentialsError):
-        return StorageError(
-            f"queue {url}: there are no AWS credentials: set AWS_ACCESS_KEY_ID and "
-            "AWS_SECRET_ACCESS_KEY, or run `aws configure`"
+
+def _server_line(url: str, error: Exception) -> CnapseError:
+    response = getattr(error, "response", None)
+    code = str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""
+    if "NonExistentQueue" in code or "QueueDoesNotExist" in code:
+        return ConfigError(
+            f"queue {url} does not exist{_in_region()}: make it with `cnapse queue {url} --create`"
         )
-    if isinstance(error, aws.BotoCoreError):
-        return StorageError(f"queue {url} cannot be reached: {error}")
-    return None
+    return remote_error(error, f"queue {url}", retried=False)
 
 
 def _in_region() -> str:

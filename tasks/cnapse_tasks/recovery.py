@@ -13,7 +13,9 @@ from typing import TypeVar
 
 from cnapse.errors import DamagedFileError
 from cnapse_tasks import join, label
-from cnapse_tasks.run import Run
+from cnapse_tasks.intact import KEY as CHECKSUMS
+from cnapse_tasks.intact import start_of_chunk
+from cnapse_tasks.run import LAYER_MAKERS, Run
 from cnapse_tasks.stages import STAGES
 
 __all__ = ["execute_repairing", "maker_of", "repairing"]
@@ -65,7 +67,7 @@ def repairing(run: Run, read: Callable[[], Found], repaired: set[str] | None = N
             log.warning("%s; doing task %d of stage %s again", error, index, stage)
             # What that task reads may be damaged, too.
             task = functools.partial(STAGES[stage].module.execute, run, index)
-            repairing(run, task, seen)
+            _note_checksums(run, stage, index, repairing(run, task, seen))
 
 
 def maker_of(run: Run, path: str) -> tuple[str, int] | None:
@@ -77,6 +79,8 @@ def maker_of(run: Run, path: str) -> tuple[str, int] | None:
     folder, *rest = inside.split("/")
     if inside == path or not rest:
         return None
+    if folder in LAYER_MAKERS:
+        return _written_by(run, folder, rest[-1])
     if folder in _TABLES:
         return _TABLES[folder], _last_number(rest)
     if folder != ".cnapse" or len(rest) < 3 or rest[0] not in STAGES or rest[1] != "data":
@@ -84,6 +88,21 @@ def maker_of(run: Run, path: str) -> tuple[str, int] | None:
     stage, _, *names = rest
     made_by = _MAKERS.get(stage)
     return stage, made_by(run, names) if made_by else _last_number(names)
+
+
+def _written_by(run: Run, layer: str, name: str) -> tuple[str, int] | None:
+    """The task that wrote a chunk of a layer."""
+    stage, section = LAYER_MAKERS[layer]
+    start = start_of_chunk(name)
+    return None if start is None else (stage, int(run.grid(section).index_of(start)))
+
+
+def _note_checksums(run: Run, stage: str, index: int, facts: Mapping[str, object]) -> None:
+    """Chunks that were made again on another kind of processor may differ in a last digit."""
+    ledger = STAGES[stage].ledger(run)
+    record = ledger.record_of(index)
+    if record is not None and CHECKSUMS in facts and record.get(CHECKSUMS) != facts[CHECKSUMS]:
+        ledger.record(index, str(record["key"]), {**record, CHECKSUMS: facts[CHECKSUMS]})
 
 
 def _joined_by(run: Run, names: list[str]) -> int:

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from cnapse.checksums import crcs_as_text
 from cnapse.errors import RunStateError
 from cnapse.synapses.stitching import object_ids, relabel
 from cnapse_tasks import join, label, stitch
+from cnapse_tasks.intact import KEY as CHECKSUMS
 from cnapse_tasks.run import Run
 from cnapse_tasks.stages import Cost
 
@@ -56,5 +58,5 @@ def execute(run: Run, index: int) -> Mapping[str, object]:
             )
         table = object_ids(record, stitch.mapping_of(run, index), *join.limits(run))
         ids = relabel(labels, table, block)
-    run.writer("synapses").write(ids, block.write)
-    return {"voxels": block.write.voxels}
+    checksums = run.writer("synapses").write(ids, block.write)
+    return {"voxels": block.write.voxels, CHECKSUMS: crcs_as_text(checksums)}

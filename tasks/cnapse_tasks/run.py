@@ -8,20 +8,23 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 from cnapse.config import Config, StorageSection
 from cnapse.errors import ConfigError
-from cnapse.geometry import Grid, Triple
+from cnapse.geometry import Box, Grid, Triple
 from cnapse.runs import LayerName, RunData
-from cnapse.store import Store, canonical_json
+from cnapse.store import Store, canonical_json, local_path
 from cnapse.volumes.channels import channel_names, chosen_channel
 from cnapse.volumes.writer import LayerWriter, create_layer, open_writer
+from cnapse_tasks.intact import ChunkCheck
+from cnapse_tasks.ledger import Ledger
 
 if TYPE_CHECKING:
     from cnapse.detection.checkpoint import ModelBundle
 
-__all__ = ["PART_BITS", "LayerName", "Run", "Section"]
+__all__ = ["LAYER_MAKERS", "PART_BITS", "LayerName", "Run", "Section"]
 
 Section = Literal["detect", "label", "measure", "assign"]
 
@@ -33,6 +36,11 @@ _DETECTED_SECTIONS = 16
 _MOST_TILES = 8
 # Ids are 1 + raster indices: a part of a table covers 2^35 of them, some 30,000 synapses.
 PART_BITS = 35
+LAYER_MAKERS: Mapping[str, tuple[str, Section]] = {
+    "probability": ("detect", "detect"),
+    "synapses": ("relabel", "label"),
+}
+"""For each layer that a run can make: the stage that does, and the section of its blocks."""
 
 
 class Run(RunData):
@@ -49,6 +57,7 @@ class Run(RunData):
         self.store = Store(config.output).child(".cnapse")
         self.output = Store(config.output)
         self._writers: dict[LayerName, LayerWriter] = {}
+        self._checks: dict[LayerName, ChunkCheck] = {}
 
     def data(self, stage: str) -> Store:
         """What a stage hands to the next ones."""
@@ -77,6 +86,29 @@ class Run(RunData):
         if name not in self._writers:
             self._writers[name] = open_writer(self.layer_path(name))
         return self._writers[name]
+
+    def check_chunks(self, name: LayerName, box: Box) -> None:
+        """Check chunks of a layer that this run makes, where another program is to read them.
+
+        Raises
+        ------
+        DamagedFileError
+            If one is missing or cut.
+        RunStateError
+            If one is not what was written.
+        """
+        check = self._check_of(name)
+        if check is not None:
+            check(0, box)
+
+    def _check_of(self, name: LayerName) -> ChunkCheck | None:
+        path = self.layer_path(name)
+        if self.given(name) is not None or name not in LAYER_MAKERS or local_path(path) is None:
+            return None
+        if name not in self._checks:
+            stage, section = LAYER_MAKERS[name]
+            self._checks[name] = ChunkCheck(path, Ledger(self.store, stage), self.grid(section))
+        return self._checks[name]
 
     # --- boxes ----------------------------------------------------------------------------------
 

@@ -55,7 +55,10 @@ def execute(run: Run, index: int) -> Mapping[str, object]:
     """Pack one shard."""
     own = next(s for s in _shards(run) if s.first <= index < s.first + s.tasks)
     source, target = run.layer_path(own.name), path_of(run, own.name)
-    return {"chunks": write_shard(source, target, own.info, own.mip, index - own.first)}
+    shard = index - own.first
+    if own.mip == 0:
+        run.check_chunks(own.name, shard_grid(own.info, 0)[shard].write)
+    return {"chunks": write_shard(source, target, own.info, own.mip, shard)}
 
 
 def path_of(run: Run, name: Made) -> str:

@@ -7,7 +7,7 @@ import pytest
 
 from cnapse.errors import CnapseError
 from cnapse.store import Store
-from cnapse_tasks.driver import Options, run_stages, status
+from cnapse_tasks.driver import status
 from cnapse_tasks.run import Run
 from cnapse_tasks.stages import stages_of
 
@@ -41,10 +41,10 @@ def damaged(content: bytes, how: int) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def quiet(tissue, tmp_path_factory):
+def quiet(tissue, tmp_path_factory, run_here):
     """An undisturbed run."""
     config = tissue.config(tmp_path_factory.mktemp("quiet") / "out")
-    run_stages(config, Options(workers=1))
+    run_here(config)
     return config
 
 
@@ -55,16 +55,16 @@ def again(quiet, tmp_path):
     return quiet.model_copy(update={"output": f"file://{tmp_path}/out"})
 
 
-def test_data_damaged_between_stages_is_made_again(quiet, tmp_path, fingerprint) -> None:
+def test_data_damaged_between_stages_is_made_again(quiet, tmp_path, fingerprint, run_here) -> None:
     config = quiet.model_copy(update={"output": f"file://{tmp_path}/out"})
     damage = Damage(Store(config.output))
-    run_stages(config, Options(workers=1), damage)
+    run_here(config, damage)
     assert {"label", "stitch", "measure", "tabulate", "assign"} <= damage.hit.keys()
     assert sum(damage.hit.values()) > 20
     assert fingerprint(config) == fingerprint(quiet)
 
 
-def test_damaged_records_are_made_again(quiet, again, fingerprint) -> None:
+def test_damaged_records_are_made_again(quiet, again, fingerprint, run_here) -> None:
     """Each stage loses some records, and every other one what it was made of."""
     store = Store(again.output)
     spoiled = []
@@ -75,18 +75,18 @@ def test_damaged_records_are_made_again(quiet, again, fingerprint) -> None:
         if n % 2:
             path = f".cnapse/{stage.name}/stage.json"
             store.put(path, damaged(store.read(path), n // 2 % 2))
-    run_stages(again, Options(workers=1))
+    run_here(again)
     assert all(state.complete for state in status(again))
     for name in spoiled:
         assert "key" in json.loads(store.read(name))
     assert fingerprint(again) == fingerprint(quiet)
 
 
-def test_what_no_task_made_is_named(again) -> None:
+def test_what_no_task_made_is_named(again, run_here) -> None:
     """A damaged info of a layer: the run stops, in one line."""
     store = Store(again.output)
     store.put("synapses/info", store.read("synapses/info")[:-20])
     store.delete([f".cnapse/measure/done/{n}" for n in store.names(".cnapse/measure/done")])
     with pytest.raises(CnapseError, match=r"synapses.*info") as caught:
-        run_stages(again, Options(workers=1))
+        run_here(again)
     assert "\n" not in str(caught.value)

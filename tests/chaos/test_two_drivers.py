@@ -5,7 +5,6 @@ import subprocess
 import sys
 
 from cnapse.store import Store
-from cnapse_tasks.driver import Options, run_stages
 
 
 def start(config, *options: str) -> subprocess.Popen[bytes]:
@@ -20,10 +19,10 @@ def start(config, *options: str) -> subprocess.Popen[bytes]:
 
 
 def test_two_drivers_with_workers_of_their_own_give_one_result(
-    tissue, tmp_path, fingerprint
+    tissue, tmp_path, fingerprint, run_here
 ) -> None:
     quiet = tissue.config(tmp_path / "quiet")
-    run_stages(quiet, Options(workers=1))
+    run_here(quiet)
     config = tmp_path / "cnapse.toml"
     config.write_text(
         f"""
@@ -34,6 +33,7 @@ def test_two_drivers_with_workers_of_their_own_give_one_result(
         layers.cells = "{tissue.folder}/cells"
         label.min_voxels = 5
         assign.method = "both"
+        viewer = {{ properties = false, annotations = false }}
         """
     )
     drivers = [start(config, "--workers", "1") for _ in range(2)]
