@@ -9,9 +9,10 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import pytest
@@ -24,6 +25,9 @@ from cnapse.phantom import PhantomSpec
 from cnapse.store import Store
 from cnapse.volumes.writer import create_layer
 from cnapse_cli.phantom import write_phantom
+from cnapse_tasks import attendant, dispatch, driver
+from cnapse_tasks.task import forget_contexts
+from cnapse_tasks.worker import work
 
 ROOT = Path(__file__).parents[1]
 
@@ -57,6 +61,8 @@ class Tissue:
             },
             "label": {"min_voxels": 5},
             "assign": {"method": "both"},
+            # What is made for the viewer has tests of its own (tests/tasks/test_viewer_stages.py).
+            "viewer": {"properties": False, "annotations": False},
             "block": (64, 64, 8),
         }
         return Config.from_dict(values | changes)
@@ -107,6 +113,45 @@ def fingerprint() -> Callable[[Config], dict[str, str]]:
         }
 
     return of
+
+
+class _WorkerHere:
+    """In place of a pool of processes: works the queue off whenever the driver looks after it."""
+
+    def __init__(
+        self, url: str, count: int, options: Mapping[str, object], folder: Path | None = None
+    ) -> None:
+        self._url, self._lease = url, options["lease_seconds"]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None: ...
+
+    def start(self) -> None:
+        # A new process knows of no run.
+        forget_contexts()
+
+    def replace_dead(self) -> list[int]:
+        work(self._url, lease_seconds=self._lease, idle_seconds=0)
+        return []
+
+
+@pytest.fixture(scope="session")
+def run_here() -> Callable[..., None]:
+    """`run_stages` with its worker in this process, where what is tested is not the processes.
+
+    The driver, the queue, the ledger and the worker are those of a run; a process less is started,
+    which takes longer than all the stages of the tests' tissue.
+    """
+
+    def run(config: Config, progress: dispatch.Progress | None = None, **options: object) -> None:
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(driver, "WorkerPool", _WorkerHere)
+            patched.setattr(attendant, "_LOOK_SECONDS", 0.01)
+            driver.run_stages(config, driver.Options(**options), progress)
+
+    return run
 
 
 @pytest.fixture(scope="session")

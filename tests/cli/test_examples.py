@@ -12,14 +12,13 @@ from PIL import Image
 
 import cnapse
 from cnapse.volumes.writer import create_layer
-from cnapse_tasks.driver import Options, run_stages
 
 EXAMPLES = Path(__file__).parents[2] / "scripts" / "examples"
 Example = Callable[..., str]
 
 
 @pytest.fixture(scope="module")
-def config(tissue, tmp_path_factory) -> Path:
+def config(tissue, tmp_path_factory, run_here) -> Path:
     """A finished run with an image that is linear in x and y: interpolation is exact in it."""
     folder = tmp_path_factory.mktemp("examples")
     x, y, _ = np.indices(tissue.box.shape)
@@ -33,7 +32,7 @@ def config(tissue, tmp_path_factory) -> Path:
         f'probability = "{tissue.folder}/probability"\ncells = "{tissue.folder}/cells"\n'
         "[label]\nmin_voxels = 5\n[pyramid]\nlevels = 0\n"
     )
-    run_stages(cnapse.load_config(file), Options(workers=1))
+    run_here(cnapse.load_config(file))
     return file
 
 

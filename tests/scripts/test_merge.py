@@ -19,7 +19,6 @@ from cnapse.volumes.reader import open_layer
 from cnapse.volumes.writer import create_layer, layer_digest
 from cnapse_cli import main as cli
 from cnapse_cli.merge import write_merged
-from cnapse_tasks.driver import Options, run_stages
 
 GAP_NM = 105.0
 
@@ -57,7 +56,7 @@ class Finished:
 
 
 @pytest.fixture(scope="module")
-def finished(tissue, tmp_path_factory) -> Finished:
+def finished(tissue, tmp_path_factory, run_here) -> Finished:
     folder = tmp_path_factory.mktemp("cut")
     probability = tissue.probability.copy(order="F")
     probability[:, :, 9:14:4] = 0
@@ -75,7 +74,7 @@ def finished(tissue, tmp_path_factory) -> Finished:
         "[label]\nmin_voxels = 5\n"
         '[link]\nimage = "gs://b/image"\nsynapses = "gs://b/synapses"\n'
     )
-    run_stages(load_config(file), Options(workers=1))
+    run_here(load_config(file))
     return Finished(file, tissue.box, tissue.cells)
 
 

@@ -62,8 +62,8 @@ def test_objects_are_those_of_the_whole_volume(config, probability) -> None:
     assert all(state.complete for state in status(config))
 
 
-def test_a_second_run_does_nothing(config, fingerprint) -> None:
-    run_stages(config, Options(workers=1))
+def test_a_second_run_does_nothing(config, fingerprint, run_here) -> None:
+    run_here(config)
     records = sorted(Store(config.output).child(".cnapse").names())
     before = fingerprint(config)
 
@@ -78,15 +78,15 @@ def test_a_second_run_does_nothing(config, fingerprint) -> None:
         def end(self): ...
 
     watch = Watch()
-    run_stages(config, Options(workers=1), watch)
+    run_here(config, watch)
     assert watch.begun
     assert all(total == done for _, total, done in watch.begun)
     assert fingerprint(config) == before
     assert sorted(Store(config.output).child(".cnapse").names()) == records
 
 
-def test_only_what_is_missing_is_made(config, fingerprint) -> None:
-    run_stages(config, Options(workers=1))
+def test_only_what_is_missing_is_made(config, fingerprint, run_here) -> None:
+    run_here(config)
     before = fingerprint(config)
     store = Store(config.output)
     ledger = store.child(".cnapse/relabel")
@@ -94,78 +94,78 @@ def test_only_what_is_missing_is_made(config, fingerprint) -> None:
     ledger.delete(["done/000000000/000000000000.json"])
     scale = open_layer(f"{config.output}/synapses", mip=0).info["scales"][0]["key"]
     store.put(f"synapses/{scale}/1001-1017_-37--21_5-9", b"torn")
-    run_stages(config, Options(workers=1))
+    run_here(config)
     assert fingerprint(config) == before
     assert ledger.read("done/000000000/000000000001.json") == untouched
 
 
 def test_changed_parameters_are_listed_and_redone_on_demand(
-    config, probability, tmp_path, fingerprint
+    config, probability, tmp_path, fingerprint, run_here
 ) -> None:
-    run_stages(config, Options(workers=1))
+    run_here(config)
     other = made(probability[0], tmp_path / "out", label={"threshold": 0.8, "min_voxels": 5})
     with pytest.raises(RunStateError, match=r"label\.threshold: 0\.7 -> 0\.8.*--redo"):
-        run_stages(other, Options(workers=1))
-    run_stages(other, Options(workers=1, redo=True))
+        run_here(other)
+    run_here(other, redo=True)
     fresh = made(probability[0], tmp_path / "fresh", label={"threshold": 0.8, "min_voxels": 5})
-    run_stages(fresh, Options(workers=1))
+    run_here(fresh)
     assert fingerprint(other) == fingerprint(fresh)
 
 
 def test_a_redo_does_not_leave_out_what_changed_before(
-    config, probability, tmp_path, fingerprint
+    config, probability, tmp_path, fingerprint, run_here
 ) -> None:
-    run_stages(config, Options(workers=1))
+    run_here(config)
     before = fingerprint(config)
     other = made(probability[0], tmp_path / "out", label={"threshold": 0.8})
     with pytest.raises(RunStateError, match=r"stage label changed .*--from label --redo"):
-        run_stages(other, Options(first="relabel", redo=True))
+        run_here(other, first="relabel", redo=True)
     assert fingerprint(config) == before
     assert all(state.complete for state in status(config))
 
 
-def test_a_missing_label_record_is_no_empty_block(config) -> None:
-    run_stages(config, Options(workers=1))
+def test_a_missing_label_record_is_no_empty_block(config, run_here) -> None:
+    run_here(config)
     store = Store(config.output)
     store.delete([".cnapse/label/data/000000000000.st"])
     with pytest.raises(TasksFailedError, match=r"had 0 in stage label"):
-        run_stages(config, Options(first="relabel", redo=True))
+        run_here(config, first="relabel", redo=True)
 
 
-def test_an_edited_layer_is_noticed_by_its_version(config, probability) -> None:
-    run_stages(config, Options(workers=1, last="label"))
+def test_an_edited_layer_is_noticed_by_its_version(config, probability, run_here) -> None:
+    run_here(config, last="label")
     layers = {"probability": {"path": f"file://{probability[0]}", "version": "2"}}
     with pytest.raises(RunStateError, match=r"label\.probability\.version:  -> 2"):
-        run_stages(Config.from_dict(config.model_dump() | {"layers": layers}), Options())
+        run_here(Config.from_dict(config.model_dump() | {"layers": layers}))
 
 
-def test_stages_are_chosen(config) -> None:
+def test_stages_are_chosen(config, run_here) -> None:
     with pytest.raises(RunStateError, match=r"label is not complete \(0 of 12\).*--from label"):
-        run_stages(config, Options(first="stitch"))
-    run_stages(config, Options(last="stitch"))
+        run_here(config, first="stitch")
+    run_here(config, last="stitch")
     assert [s.stage for s in status(config) if s.complete] == ["label", "stitch"]
-    run_stages(config, Options(first="relabel", last="relabel"))
+    run_here(config, first="relabel", last="relabel")
     with pytest.raises(ConfigError, match="'detect' is not part of this run; its stages are label"):
-        run_stages(config, Options(first="detect"))
+        run_here(config, first="detect")
     with pytest.raises(ConfigError, match="'lable' is no stage"):
-        run_stages(config, Options(last="lable"))
+        run_here(config, last="lable")
     with pytest.raises(RunStateError, match="comes after"):
-        run_stages(config, Options(first="relabel", last="label"))
+        run_here(config, first="relabel", last="label")
 
 
-def test_from_with_redo_makes_a_stage_again(config, fingerprint) -> None:
-    run_stages(config, Options())
+def test_from_with_redo_makes_a_stage_again(config, fingerprint, run_here) -> None:
+    run_here(config)
     before = fingerprint(config)
     store = Store(config.output)
     old = store.read(".cnapse/label/done/000000000/000000000000.json")
     store.delete_folder("synapses")
-    run_stages(config, Options(first="relabel", redo=True))
+    run_here(config, first="relabel", redo=True)
     assert fingerprint(config) == before
     assert store.read(".cnapse/label/done/000000000/000000000000.json") == old
 
 
 def test_a_poison_task_is_set_aside_and_the_rest_goes_on(
-    config, probability, tmp_path, fingerprint
+    config, probability, tmp_path, fingerprint, run_here
 ) -> None:
     torn = tmp_path / "torn"
     create_layer(torn, kind="image", dtype="uint8", bounds=BOX, chunk_size=(16, 16, 4))
@@ -185,11 +185,11 @@ def test_a_poison_task_is_set_aside_and_the_rest_goes_on(
     target.put(names[0], source.read(names[0]))
     run_stages(run_config, Options(workers=1))
     same = made(probability[0], tmp_path / "same")
-    run_stages(same, Options(workers=1))
+    run_here(same)
     assert fingerprint(run_config) == fingerprint(same)
 
 
-def test_bounds_that_are_multiples_of_nothing(probability, tmp_path, fingerprint) -> None:
+def test_bounds_that_are_multiples_of_nothing(probability, tmp_path, fingerprint, run_here) -> None:
     bounds = {"start": (1010, -30, 6), "stop": (1055, 3, 14)}
     inside = Box(bounds["start"], bounds["stop"], BOX.resolution)
     cut = np.zeros(SHAPE, bool)
@@ -198,7 +198,7 @@ def test_bounds_that_are_multiples_of_nothing(probability, tmp_path, fingerprint
     prints = []
     for number, block in enumerate([(16, 16, 4), (48, 32, 8), (80, 64, 12)]):
         run_config = made(probability[0], tmp_path / str(number), bounds=bounds, block=block)
-        run_stages(run_config, Options())
+        run_here(run_config)
         prints.append(fingerprint(run_config))
     layer = open_layer(f"{run_config.output}/synapses", mip=0)
     found = layer.read(layer.bounds)
@@ -228,14 +228,14 @@ def test_a_dry_run_counts_and_writes_nothing(config) -> None:
     assert not Path(config.output.removeprefix("file://")).exists()
 
 
-def test_a_damaged_record_is_made_again(config, fingerprint) -> None:
-    run_stages(config, Options())
+def test_a_damaged_record_is_made_again(config, fingerprint, run_here) -> None:
+    run_here(config)
     before = fingerprint(config)
     store = Store(config.output).child(".cnapse/label")
     name = "done/000000000/000000000003.json"
     whole = store.read(name)
     store.put(name, whole[: len(whole) // 2])
-    run_stages(config, Options())
+    run_here(config)
     assert store.get_json(name)["key"] == json.loads(whole)["key"]
     assert fingerprint(config) == before
 
@@ -254,27 +254,29 @@ class At:
     def end(self): ...
 
 
-def test_a_cancelled_run_stops_and_goes_on(config, probability, tmp_path, fingerprint) -> None:
+def test_a_cancelled_run_stops_and_goes_on(
+    config, probability, tmp_path, fingerprint, run_here
+) -> None:
     with pytest.raises(RunStateError, match="has no run to cancel"):
         cancel(config)
     with pytest.raises(RunStateError, match="was cancelled: `cnapse run` goes on"):
-        run_stages(config, Options(), At("stitch", lambda: cancel(config)))
+        run_here(config, At("stitch", lambda: cancel(config)))
     assert not status(config)[1].complete
-    run_stages(config, Options())
+    run_here(config)
     assert all(state.complete for state in status(config))
 
 
-def test_a_driver_notices_another_that_begins_anew(config) -> None:
+def test_a_driver_notices_another_that_begins_anew(config, run_here) -> None:
     def reset():
         store = Store(config.output).child(".cnapse/stitch")
         store.delete(["stage.json"])
 
     with pytest.raises(RunStateError, match="is being made anew by another driver"):
-        run_stages(config, Options(), At("stitch", reset))
+        run_here(config, At("stitch", reset))
 
 
-def test_what_was_set_aside_is_new_after_a_retry(config) -> None:
-    run_stages(config, Options(last="label"))
+def test_what_was_set_aside_is_new_after_a_retry(config, run_here) -> None:
+    run_here(config, last="label")
     ledger = Ledger(Store(config.output).child(".cnapse"), "label")
     ledger.fail(3, ValueError("no"))
     ledger.set_aside(3)

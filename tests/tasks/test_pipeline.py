@@ -34,10 +34,10 @@ STAGES = [
 
 
 @pytest.fixture(scope="session")
-def whole(tissue, tmp_path_factory, fingerprint):
+def whole(tissue, tmp_path_factory, fingerprint, run_here):
     """A run in one block, undisturbed."""
     config = tissue.config(tmp_path_factory.mktemp("whole") / "out", block=(160, 128, 20))
-    run_stages(config, Options(workers=1))
+    run_here(config)
     return config, fingerprint(config)
 
 
@@ -82,7 +82,7 @@ def test_doubt_is_that_of_the_rows(whole) -> None:
     assert (table["disagreement"].dropna() < 0.2).all()
 
 
-def test_only_listed_cells_are_partners(whole, tissue, tmp_path) -> None:
+def test_only_listed_cells_are_partners(whole, tissue, tmp_path, run_here) -> None:
     """They take the others' share over; what the transmitter does is the same."""
     config, _ = whole
     partners = read_table(f"{config.output}/tables/partners")
@@ -91,7 +91,7 @@ def test_only_listed_cells_are_partners(whole, tissue, tmp_path) -> None:
     own = tissue.config(
         tmp_path / "out", assign={"method": "both", "only": str(tmp_path / "cells.csv")}
     )
-    run_stages(own, Options(workers=1))
+    run_here(own)
     found = read_table(f"{own.output}/tables/partners")
     expected = partners[partners["post_id"].isin(listed)].reset_index(drop=True)
     for name in ("syn_id", "post_id", "raw_share", "lost"):
@@ -101,7 +101,7 @@ def test_only_listed_cells_are_partners(whole, tissue, tmp_path) -> None:
     assert made["only"]["cells"] == len(listed)
 
 
-def test_sides_of_clefts_come_from_layers(whole, tissue, tmp_path) -> None:
+def test_sides_of_clefts_come_from_layers(whole, tissue, tmp_path, run_here) -> None:
     """Vesicles in some cells: the blocks give what the arrays give."""
     config, _ = whole
     folder = tmp_path / "vesicles"
@@ -113,7 +113,7 @@ def test_sides_of_clefts_come_from_layers(whole, tissue, tmp_path) -> None:
     own = tissue.config(
         tmp_path / "out", layers=layers, assign={"density": "cleft"}, block=(64, 64, 8)
     )
-    run_stages(own, Options(workers=1))
+    run_here(own)
     synapses = open_layer(f"{own.output}/synapses", mip=0).read(tissue.box)
     table = measure(synapses, tissue.cells, tissue.box, tissue.probability)
     rows, per_synapse = assign_many(
@@ -158,9 +158,11 @@ def test_blocks_and_workers_leave_no_trace(whole, tissue, tmp_path, fingerprint,
     assert fingerprint(config) == whole[1]
 
 
-def test_every_task_may_run_twice_in_any_order(tissue, tmp_path, fingerprint, whole) -> None:
+def test_every_task_may_run_twice_in_any_order(
+    tissue, tmp_path, fingerprint, whole, run_here
+) -> None:
     config = tissue.config(tmp_path / "out")
-    run_stages(config, Options(workers=1))
+    run_here(config)
     run = Run(config)
     for stage in stages_of(run):
         again = list(stage.module.indices(run))
@@ -211,7 +213,7 @@ def test_a_killed_driver_is_taken_up_again(whole, tissue, tmp_path, fingerprint)
     assert not (tmp_path / "out/.cnapse/queue").exists()
 
 
-def test_names_and_links(whole, tissue, tmp_path) -> None:
+def test_names_and_links(whole, tissue, tmp_path, run_here) -> None:
     """Tables carry names, and links that open the synapse with its cells selected."""
     known = read_table(f"{whole[0].output}/tables/partners")
     pre = int(known["pre_id"].iloc[0])
@@ -224,7 +226,7 @@ def test_names_and_links(whole, tissue, tmp_path) -> None:
     config = tissue.config(
         tmp_path / "out", block=(160, 128, 20), names=str(tmp_path / "names.csv"), link=link
     )
-    run_stages(config, Options(workers=1))
+    run_here(config)
     partners = read_table(f"{config.output}/tables/partners")
     same = [c for c in partners if c not in ("pre", "post", "link")]
     pd.testing.assert_frame_equal(partners[same], known[same])
@@ -239,10 +241,10 @@ def test_names_and_links(whole, tissue, tmp_path) -> None:
     np.testing.assert_allclose(place, partners[["x_pos", "y_pos", "z_pos"]].iloc[0], atol=50)
     (tmp_path / "names.csv").write_text(f"{pre},AVAR\n")
     with pytest.raises(RunStateError, match=r"gather\.names"):
-        run_stages(config, Options(workers=1))
+        run_here(config)
 
 
-def test_a_segmentation_made_elsewhere_keeps_its_ids(whole, tissue, tmp_path) -> None:
+def test_a_segmentation_made_elsewhere_keeps_its_ids(whole, tissue, tmp_path, run_here) -> None:
     """A run that starts at `measure`: other ids, the same measures."""
     layer = open_layer(f"{whole[0].output}/synapses", mip=0)
     ours = layer.read(layer.bounds)
@@ -263,7 +265,7 @@ def test_a_segmentation_made_elsewhere_keeps_its_ids(whole, tissue, tmp_path) ->
         "probability": f"file://{tissue.folder}/probability",
     }
     config = tissue.config(tmp_path / "out", layers=layers)
-    run_stages(config, Options(workers=1))
+    run_here(config)
     assert not (tmp_path / "out/synapses").exists()
     found = read_table(f"{config.output}/tables/synapses")
     assert (found["syn_id"].diff().dropna() > 0).all()

@@ -14,7 +14,6 @@ from cnapse.errors import ConfigError, LayerNotFoundError
 from cnapse.geometry import Box, Grid
 from cnapse.store import Store
 from cnapse.volumes.writer import create_layer
-from cnapse_tasks.driver import Options, run_stages
 from cnapse_tasks.planning.estimate import Machines, plan_of
 from cnapse_tasks.planning.loads import OF_A_TASK, load_of
 from cnapse_tasks.planning.prices import Prices, default_text, prices
@@ -109,10 +108,10 @@ def test_requests_are_those_of_the_run(tissue, tmp_path, requests, changes) -> N
             assert put == pytest.approx(asked["put"], rel=0.5, abs=4), stage.name
 
 
-def test_every_file_that_a_run_leaves_was_planned(tissue, tmp_path) -> None:
+def test_every_file_that_a_run_leaves_was_planned(tissue, tmp_path, run_here) -> None:
     """With a block that holds everything nothing is left to chance: the count is exact."""
     config = tissue.config(tmp_path / "out", block=(160, 128, 20), storage={"sharded": True})
-    run_stages(config, Options(workers=1))
+    run_here(config)
     run = Run(config)
     crowded = replace(USUAL, density_um3=1e6)  # there are synapses, for certain
     planned = {s.name: load_of(s, run, crowded).files for s in stages_of(run)}

@@ -13,7 +13,6 @@ import pytest
 from cnapse.config import Config
 from cnapse.errors import ConfigError, StorageError
 from cnapse.store import Store
-from cnapse_tasks.driver import Options, run_stages
 from cnapse_tasks.queues import count, create_queue, lease, open_queue
 
 ROOT = Path(__file__).parents[2]
@@ -51,10 +50,10 @@ def stopped():
 
 
 @pytest.fixture(scope="module")
-def local(tissue, tmp_path_factory, fingerprint) -> dict[str, str]:
+def local(tissue, tmp_path_factory, fingerprint, run_here) -> dict[str, str]:
     """What one process on one disk makes."""
     config = tissue.config(tmp_path_factory.mktemp("local") / "out")
-    run_stages(config, Options(workers=1))
+    run_here(config)
     return fingerprint(config)
 
 
@@ -144,8 +143,8 @@ def test_refused_credentials_are_one_line(aws, monkeypatch) -> None:
         return ClientError({"Error": {"Code": code, "Message": "no"}}, "GetQueueUrl")
 
     for error, told in (
-        (answer("ExpiredToken"), "the credentials expired: get new ones"),
-        (answer("AccessDenied"), "the credentials do not suffice"),
+        (answer("ExpiredToken"), "queue sqs://some: your credentials have expired: get new ones"),
+        (answer("AccessDenied"), "queue sqs://some: access denied"),
         (EndpointConnectionError(endpoint_url="http://x"), "cannot be reached"),
     ):
         refusing(error)
