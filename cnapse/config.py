@@ -24,9 +24,11 @@ __all__ = [
     "LayersSection",
     "LinkSection",
     "MeasureSection",
+    "MeshesSection",
     "PyramidSection",
     "StorageSection",
     "TasksSection",
+    "ViewerSection",
     "load_config",
 ]
 
@@ -180,13 +182,42 @@ class PyramidSection(Section):
     levels: Annotated[int, Field(ge=0, le=12)] = 3
 
 
+class ViewerSection(Section):
+    """What is laid beside the layers for Neuroglancer, made of the tables."""
+
+    properties: bool = True
+    """Names, types and numbers of cells and synapses, to search and sort them by."""
+    annotations: bool = True
+    """Lines from presynaptic to postsynaptic cells, as an annotation layer."""
+
+
+class MeshesSection(Section):
+    """Meshes and skeletons for the viewer; made where this section is, or with ``--meshes``."""
+
+    layers: tuple[Literal["cells", "synapses"], ...] = ("cells", "synapses")
+    mip: Annotated[int, Field(ge=0, le=12)] | None = None
+    """How often voxels are halved (in the plane, where sections are thick) before; default as far
+    as they stay within 16 nm for cells and 8 nm for synapses."""
+    shape: BlockShape | None = None
+    """Voxels of a task, at that size."""
+    lod: Annotated[int, Field(ge=0, le=8)] = 2
+    """Coarser levels of detail of large objects, at most."""
+    sharded: bool = True
+    """Pack many objects into a file; else two files for each."""
+    skeletons: bool = False
+    """Also skeletons of the cells."""
+
+
 class LinkSection(Section):
     """Public addresses, so that every row can link to Neuroglancer."""
 
     viewer: str = "https://neuroglancer-demo.appspot.com"
+    """An address, or ``neuroglancer``, or ``spelunker``."""
     image: str = ""
     cells: str = ""
     synapses: str = ""
+    output: str = ""
+    """Of the output folder: `cnapse link` then shows its lines, names and meshes too."""
 
 
 class TasksSection(Section):
@@ -214,6 +245,8 @@ class Config(TomlFile):
     measure: MeasureSection = MeasureSection()
     assign: AssignSection = AssignSection()
     pyramid: PyramidSection = PyramidSection()
+    viewer: ViewerSection = ViewerSection()
+    meshes: MeshesSection | None = None
     storage: StorageSection = StorageSection()
     link: LinkSection = LinkSection()
     tasks: TasksSection = TasksSection()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -12,7 +13,10 @@ import pandas as pd
 from cnapse.errors import TableError
 from cnapse.store import Store, cloud_path
 
-__all__ = ["Names", "load_cells", "load_names"]
+__all__ = ["Names", "load_cells", "load_names", "load_types"]
+
+_TYPE = re.compile(r"(cell[ _]?)?types?\d*")
+_APART = re.compile(r"[|;]")
 
 
 class Names:
@@ -28,6 +32,11 @@ class Names:
 
     def __len__(self) -> int:
         return len(self._names)
+
+    @property
+    def ids(self) -> list[int]:
+        """The cells that have a name."""
+        return list(self._names)
 
     def of(self, ids: npt.ArrayLike) -> list[str]:
         """The names of some segment ids."""
@@ -62,6 +71,31 @@ def load_names(path: str) -> Names:
     return Names(names)
 
 
+def load_types(path: str) -> dict[int, list[str]]:
+    """Read what the columns of the header ``type`` of a CSV of names say of each cell.
+
+    Several types of a cell stand apart by ``|`` or ``;``, or in several such columns (``type``,
+    ``type2``). Without a header, or without such a column, there are none.
+
+    Raises
+    ------
+    LayerNotFoundError, TableError
+        As `load_names`.
+    """
+    if not path:
+        return {}
+    table = _read(path, "segment id and name")
+    header = table.attrs["header"]
+    columns = [n for n, name in enumerate(header) if _TYPE.fullmatch(name)]
+    cells = _ids(path, table)
+    found: dict[int, list[str]] = {}
+    for column in columns:
+        for cell, text in zip(cells, table[column].tolist(), strict=True):
+            words = [word.strip() for word in _APART.split(text)]
+            found.setdefault(cell, []).extend(word for word in words if word)
+    return {cell: words for cell, words in found.items() if words}
+
+
 def load_cells(path: str) -> frozenset[int]:
     """Read the segment ids in the first column of a CSV; with or without a header.
 
@@ -87,7 +121,10 @@ def _read(path: str, what: str) -> pd.DataFrame:
     except (ValueError, pd.errors.ParserError) as error:
         raise TableError(f"{path}: not a CSV of {what}: {error}") from error
     has_header = len(table) > 0 and not str(table.iloc[0, 0]).strip().isdigit()
-    return table.iloc[1:] if has_header else table
+    header = [str(name).strip().lower() for name in table.iloc[0]] if has_header else []
+    table = table.iloc[1:] if has_header else table
+    table.attrs["header"] = header
+    return table
 
 
 def _ids(path: str, table: pd.DataFrame) -> list[int]:

@@ -108,7 +108,9 @@ def settled(browser: Any, seconds: float = 40) -> Image.Image:
         if current == previous:
             return Image.open(io.BytesIO(current)).convert("RGB")
         previous = current
-    raise TimeoutError(f"not ready after {seconds} s: {browser.get_log('browser')}")
+    raise TimeoutError(
+        f"not ready after {seconds} s: {facts(browser)}, {browser.get_log('browser')}"
+    )
 
 
 @contextmanager
@@ -132,10 +134,11 @@ def _main() -> None:
     parser.add_argument("config", type=Path)
     parser.add_argument("picture", type=Path)
     parser.add_argument("--size", type=int, nargs=2, default=(1400, 900), metavar=("X", "Y"))
+    parser.add_argument("--seconds", type=float, default=40, help="how long to wait for it")
     arguments, options = parser.parse_known_args()
     with served(arguments.config, *options) as address, chromium(*arguments.size) as browser:
         browser.get(address)
-        settled(browser).save(arguments.picture, optimize=True)
+        settled(browser, arguments.seconds).save(arguments.picture, optimize=True)
         for name, found in facts(browser).items():
             sys.stdout.write(f"{name:12} {found}\n")
 

@@ -20,11 +20,11 @@ from cnapse.analysis.detection_inputs import Volume
 from cnapse.analysis.detection_objects import ObjectSource
 from cnapse.geometry import Box, triple
 from cnapse.viewing import panels
+from cnapse.viewing.labels import draw_scale_bar
 from cnapse.viewing.legend import LINE, Item, draw_legend
 from cnapse.viewing.marks import thick
-from cnapse.viewing.page import INK, PALE, Page
+from cnapse.viewing.page import PALE, Page
 from cnapse.viewing.panels import Screen
-from cnapse.viewing.picture import round_length
 
 __all__ = ["ErrorTile", "draw_errors", "error_tiles"]
 
@@ -236,7 +236,7 @@ def _draw_tile(page: Page, tile: ErrorTile, x: int, y: int) -> None:
         panels.blend(picture, contour, colour, 1.0)
     page.picture(np.rint(picture * 255).astype(np.uint8), x, y)
     below = y + screen.shape[0]
-    _draw_scale(page, screen, x + screen.shape[1] - 8, below - 10)
+    draw_scale_bar(page, screen, (x + screen.shape[1], below), size=6)
     page.text(x, below + 12, f"{tile.id}", size=7.5, bold=True)
     page.text(x + _WIDTH, below + 12, _overlap(tile.iou), size=7.5, side="right")
     place = ", ".join(f"{v:,.0f}" for v in tile.position_nm)
@@ -247,12 +247,3 @@ def _overlap(iou: float) -> str:
     if iou == 0:
         return "no overlap"
     return f"IoU {iou:.2f}" if iou >= 0.01 else "IoU < 0.01"
-
-
-def _draw_scale(page: Page, screen: Screen, right: int, bottom: int) -> None:
-    length = round_length(0.4 * screen.shape[1] * screen.nm_per_pixel)
-    pixels = length / screen.nm_per_pixel
-    page.rectangle(right - pixels, bottom - 4, pixels, 4, fill="white", edge=INK)
-    middle = right - pixels / 2
-    name = f"{length:g} nm"
-    page.text(middle, bottom - 14, name, size=6, colour="white", bold=True, side="center", halo=INK)

@@ -1,26 +1,34 @@
 """A run on the screen: its layers served from this machine, and the scene that shows them.
 
-Layers on this machine's disk are served; those in buckets or on web servers are read by the browser
-from where they are.
+Layers on this machine's disk and in buckets are served, those in buckets with this user's
+credentials; those on web servers are read by the browser from where they are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from cnapse.geometry import Box, Resolution, triple
-from cnapse.store import local_path
+from cnapse.store import Store, local_path
 from cnapse.viewing.connections import Connections
 from cnapse.viewing.panels import black_and_white
-from cnapse.viewing.scene import CLOSE_NM, Json, Selection, scene
+from cnapse.viewing.scene import CLOSE_NM, Selection, View, scene
+from cnapse.viewing.scene_layers import Filter, PartnerLine
 from cnapse.viewing.server import LayerServer
 from cnapse.volumes.reader import Layer
+from cnapse.volumes.stored import load_info
 
-__all__ = ["Aim", "exhibit", "local_folders", "measured_contrast", "present_layers"]
+__all__ = [
+    "Aim",
+    "Exhibit",
+    "fitting",
+    "measured_contrast",
+    "present_layers",
+]
 
 _MOST_LINES = 2000
 _MOST_SELECTED = 500
@@ -30,6 +38,7 @@ _FAR_NM = 3.0
 # A whole volume is shown if it fits into half a window at no more than this.
 _FARTHEST_NM = 8.0
 _HALF_WINDOW = (680, 800)
+_WEB = ("http://", "https://")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +54,15 @@ class Aim:
         Synapses whose partners are drawn as lines; None for all.
     nm_per_pixel : float
         How far away one looks.
+    shown : {"cells", "synapses"}
+        Whether selected cells or selected synapses tell which of a layer of lines are shown.
     """
 
     position_nm: Resolution
     selection: Selection = field(default_factory=Selection)
     syn_ids: Sequence[int] | None = None
     nm_per_pixel: float = CLOSE_NM
+    shown: Filter = "cells"
 
     @classmethod
     def over(cls, frame: Box, place_nm: Resolution) -> Aim:
@@ -65,7 +77,12 @@ class Aim:
     @classmethod
     def at_synapse(cls, connections: Connections, syn_id: int) -> Aim:
         """A synapse in the middle, it and its cells selected."""
-        return cls(connections.position_nm(syn_id), connections.selection(syn_id), syn_ids=[syn_id])
+        return cls(
+            connections.position_nm(syn_id),
+            connections.selection(syn_id),
+            syn_ids=[syn_id],
+            shown="synapses",
+        )
 
     @classmethod
     def at_cell(cls, connections: Connections, cell: int) -> Aim:
@@ -84,23 +101,45 @@ class Aim:
 
 
 def present_layers(paths: Mapping[str, str]) -> dict[str, str]:
-    """Those of some layers that are there; of those elsewhere than on disk it is taken for granted.
+    """Those of some layers that are there; of those on web servers it is taken for granted.
 
     Parameters
     ----------
     paths : mapping of name to path, with protocol
+
+    Raises
+    ------
+    StorageError
+        If a bucket cannot be asked.
     """
     return {
-        name: path
-        for name, path in paths.items()
-        if (folder := local_path(path)) is None or (folder / "info").is_file()
+        name: path for name, path in paths.items() if _on_web(path) or Store(path).exists("info")
     }
 
 
-def local_folders(paths: Mapping[str, str]) -> dict[str, Path]:
-    """The layers that lie on this machine's disk."""
-    folders = {name: local_path(path) for name, path in paths.items()}
-    return {name: folder for name, folder in folders.items() if folder is not None}
+def _on_web(path: str) -> bool:
+    return path.startswith(_WEB)
+
+
+def fitting(
+    additions: Mapping[str, Sequence[str]], paths: Mapping[str, str]
+) -> dict[str, list[str]]:
+    """The additions of layers that are shown; no meshes where a layer has its own.
+
+    Parameters
+    ----------
+    additions
+        As :func:`cnapse.viewing.additions.additions_of` gives them.
+    paths : mapping of name to path, with protocol
+        Of the layers that are shown.
+    """
+    chosen = {name: list(found) for name, found in additions.items()}
+    for name in ("cells", "synapses"):
+        found = chosen.pop(name, [])
+        if name in paths and found:
+            own = "mesh" in load_info(paths[name])
+            chosen[name] = [path for path in found if not (own and "/meshes/" in path)]
+    return chosen
 
 
 def measured_contrast(image: Layer, position_nm: Sequence[float]) -> tuple[float, float]:
@@ -116,44 +155,83 @@ def measured_contrast(image: Layer, position_nm: Sequence[float]) -> tuple[float
     return black_and_white(image.read(box))
 
 
-def exhibit(
-    server: LayerServer,
-    paths: Mapping[str, str],
-    resolution: Resolution,
-    aim: Aim,
-    *,
-    connections: Connections | None = None,
-    contrast: tuple[float, float] | None = None,
-    channel: int = 0,
-) -> str:
-    """Show layers on a server that serves their local folders; the address to open.
+@dataclass(frozen=True, slots=True)
+class Exhibit:
+    """What is shown of a run.
 
     Parameters
     ----------
     paths : mapping of name to path, with protocol
-        Of `cnapse.viewing.scene.LAYERS`.
-    resolution : (x, y, z)
-        Voxel size in nm that the viewer counts in.
-    connections
-        Partners are drawn as lines from them: the nearest 2000.
-    channel : int
-        Of the probability, where it has several.
+        Layers, of `cnapse.viewing.scene.LAYERS`.
+    additions : mapping of str to sequence of str
+        What is laid on them, as :func:`fitting` gives it.
     """
-    local = local_folders(paths)
-    layers = {name: server.address(name) if name in local else path for name, path in paths.items()}
-    lines = (
-        connections.lines(near_nm=aim.position_nm, longest=_MOST_LINES, syn_ids=aim.syn_ids)
-        if connections
-        else []
-    )
-    state: Json = scene(
-        layers,
-        resolution,
-        aim.position_nm,
-        aim.selection,
-        contrast=contrast,
-        lines=lines,
-        nm_per_pixel=aim.nm_per_pixel,
-        channel=channel,
-    )
-    return server.show(state)
+
+    paths: Mapping[str, str]
+    additions: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    @property
+    def folders(self) -> dict[str, Path | str]:
+        """What a server has to serve, by name in the address: all but what is on web servers."""
+        return {
+            name: local_path(path) or path
+            for name, path in self._named().items()
+            if not _on_web(path)
+        }
+
+    def show(
+        self,
+        server: LayerServer,
+        resolution: Resolution,
+        aim: Aim,
+        *,
+        connections: Connections | None = None,
+        view: View | None = None,
+    ) -> str:
+        """Show all on a server that serves `folders`; the address to open.
+
+        Parameters
+        ----------
+        resolution : (x, y, z)
+            Voxel size in nm that the viewer counts in.
+        connections
+            Where there is no layer of lines, partners are drawn from them: the nearest 2000.
+        view : View
+            How layers are looked at; how far away, and what tells the lines, is told by the aim.
+        """
+        found = {
+            name: path if _on_web(path) else server.address(name)
+            for name, path in self._named().items()
+        }
+        additions = {
+            layer: [found[_addition(layer, n)] for n in range(len(paths))]
+            for layer, paths in self.additions.items()
+        }
+        lines: list[PartnerLine] = []
+        if connections and not additions.get("annotations"):
+            lines = connections.lines(
+                near_nm=aim.position_nm, longest=_MOST_LINES, syn_ids=aim.syn_ids
+            )
+        state = scene(
+            {name: found[name] for name in self.paths},
+            resolution,
+            aim.position_nm,
+            aim.selection,
+            view=replace(view or View(), nm_per_pixel=aim.nm_per_pixel, shown=aim.shown),
+            additions=additions,
+            lines=lines,
+        )
+        return server.show(state)
+
+    def _named(self) -> dict[str, str]:
+        """Every path, by its name in the address."""
+        beside = {
+            _addition(layer, n): path
+            for layer, paths in self.additions.items()
+            for n, path in enumerate(paths)
+        }
+        return {**self.paths, **beside}
+
+
+def _addition(layer: str, number: int) -> str:
+    return f"{layer}-{number}"

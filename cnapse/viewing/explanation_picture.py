@@ -22,10 +22,10 @@ from cnapse.viewing import explanation_panels as drawn
 from cnapse.viewing.diffusion import Diffusion
 from cnapse.viewing.explanation import Explanation, Slab
 from cnapse.viewing.explanation_shares import draw_shares, draw_text
+from cnapse.viewing.labels import Corner, draw_name, draw_scale_bar, roomiest
 from cnapse.viewing.page import INK, PALE, Page, flowed, text_width
 from cnapse.viewing.palette import SYNAPSE
 from cnapse.viewing.panels import Pixels, Screen
-from cnapse.viewing.picture import roomiest, round_length
 
 __all__ = ["draw_explanation", "page_of"]
 
@@ -41,7 +41,6 @@ _BETWEEN = 52
 _PANEL_PX = {1: 540, 2: 520, 3: 440}
 _MOST_BESIDE = 400
 
-Corner = tuple[float, float]
 Mark = tuple[str, str, str]
 """What a mark looks like (disc, dot, line, outline, ramp), its colour, what it is."""
 
@@ -140,7 +139,7 @@ def _draw_row(
             _draw_names(page, shown, slab, grid.screen, (x, y))
         x += width + _GAP
     if first:
-        _draw_scale_bar(page, grid.screen, (x - _GAP, y + height))
+        draw_scale_bar(page, grid.screen, (x - _GAP, y + height))
 
 
 def _rows(shown: Explanation) -> list[_Row]:
@@ -237,7 +236,7 @@ def _side(page: Page, shown: Explanation, corner: Corner, letters: int) -> float
 def _draw_names(page: Page, shown: Explanation, slab: Slab, screen: Screen, corner: Corner) -> None:
     """Section, and names of the cells where there is room; none is cut off by the panel's edge."""
     x, y = corner
-    rows, columns = screen.shape
+    columns = screen.shape[1]
     name = f"z {slab.middle}" if not slab.half else f"z {slab.middle} ± {slab.half}"
     page.text(x + 10, y + 18, name, size=8, colour="white", bold=True, halo=INK)
     view = shown.view
@@ -245,27 +244,7 @@ def _draw_names(page: Page, shown: Explanation, slab: Slab, screen: Screen, corn
         place = roomiest(drawn.cell_shape(shown, slab, screen, cell.id), 0.045 * columns)
         if place is None:
             continue
-        half = text_width(cell.called, 7.5, bold=True) / 2 + 6
-        across = min(max(place[0], half), columns - half)
-        # Not on the section's name, nor on the scale bar.
-        top = 40 if across - half < 80 else 16
-        bottom = rows - (62 if across + half > 0.6 * columns else 14)
-        down = min(max(place[1], top), bottom)
-        page.text(
-            x + across, y + down, cell.called,
-            size=7.5, bold=True, colour="white", side="center", halo=INK,
-        )  # fmt: skip
-
-
-def _draw_scale_bar(page: Page, screen: Screen, corner: Corner) -> None:
-    length_nm = round_length(0.34 * screen.shape[1] * screen.nm_per_pixel)
-    length = length_nm / screen.nm_per_pixel
-    x, y = corner[0] - 14 - length, corner[1] - 18
-    page.rectangle(x, y, length, 6, fill="white", edge=INK)
-    name = f"{length_nm:g} nm" if length_nm < 1000 else f"{length_nm / 1000:g} µm"
-    page.text(
-        x + length / 2, y - 14, name, size=8, bold=True, colour="white", side="center", halo=INK
-    )
+        draw_name(page, screen, corner, place, cell.called, size=7.5)
 
 
 def _lines(marks: list[Mark], room: float) -> int:

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from cnapse.errors import FormatError
 from cnapse.store import Store, cloud_path
 from cnapse.viewing import panels
 from cnapse.viewing.cutout import CellNote, SynapseView, cut_out
+from cnapse.viewing.labels import draw_name, draw_scale_bar, roomiest
 from cnapse.viewing.legend import LINE, draw_caption, draw_legend, legend, legend_lines
 from cnapse.viewing.page import INK, PALE, Page
 from cnapse.viewing.palette import SYNAPSE
@@ -112,7 +112,7 @@ def draw_overview(
         _draw_hits(page, view, section, screen, (x, top + rows + _GAP))
         if section == view.middle:
             _draw_labels(page, view, section, screen, (x, top + rows + _GAP))
-    _draw_scale_bar(page, screen, (width - _MARGIN, top + rows))
+    draw_scale_bar(page, screen, (width - _MARGIN, top + rows))
     draw_legend(page, entries, (_MARGIN, below + 16))
     _save(page, path)
 
@@ -148,7 +148,7 @@ def draw_contact_sheet(
         x = _MARGIN + number % across * (width_px + _GAP)
         y = top + number // across * height
         page.picture(compose(view, view.middle, screen), x, y)
-        _draw_scale_bar(page, screen, (x + screen.shape[1], y + screen.shape[0]), size=6)
+        draw_scale_bar(page, screen, (x + screen.shape[1], y + screen.shape[0]), size=6)
         draw_caption(page, view, (x, y + screen.shape[0]), width_px)
     _save(page, path)
 
@@ -228,42 +228,4 @@ def _draw_labels(
         place = roomiest(shape, _LABEL_ROOM * max(screen.shape))
         if place is None:
             continue
-        x, y = corner[0] + place[0], corner[1] + place[1]
-        page.text(x, y, cell.called, size=8, bold=True, colour="white", side="center", halo=INK)
-
-
-def roomiest(shape: panels.Mask, room: float) -> tuple[float, float] | None:
-    """Column and row of the pixel farthest from a shape's rim; None if that is too near."""
-    from scipy.ndimage import distance_transform_edt
-
-    # The picture's edge cuts a label off, so it counts as a rim.
-    distance = distance_transform_edt(np.pad(shape, 1))[1:-1, 1:-1]
-    row, column = np.unravel_index(int(distance.argmax()), distance.shape)
-    return (float(column), float(row)) if distance[row, column] >= room else None
-
-
-def _draw_scale_bar(
-    page: Page, screen: Screen, corner: tuple[float, float], *, size: float = 8
-) -> None:
-    """A bar of a round length in the lower right corner of a panel."""
-    length_nm = round_length(0.3 * screen.shape[1] * screen.nm_per_pixel)
-    length = length_nm / screen.nm_per_pixel
-    x, y = corner[0] - 12 - length, corner[1] - 16
-    page.rectangle(x, y, length, 5, fill="white", edge=INK)
-    name = f"{length_nm / 1000:g} µm" if length_nm >= 1000 else f"{length_nm:g} nm"
-    page.text(
-        x + length / 2,
-        y - 1.6 * size,
-        name,
-        size=size,
-        colour="white",
-        bold=True,
-        side="center",
-        halo=INK,
-    )
-
-
-def round_length(longest: float) -> float:
-    """The greatest of 1, 2, 5, 10, 20, 50, ... that is not longer."""
-    power = 10.0 ** math.floor(math.log10(longest))
-    return max(step * power for step in (1, 2, 5) if step * power <= longest)
+        draw_name(page, screen, corner, place, cell.called)

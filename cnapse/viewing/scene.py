@@ -14,18 +14,36 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import quote
 
+from cnapse.errors import ConfigError
 from cnapse.geometry import Resolution
-from cnapse.viewing.palette import POSTSYNAPTIC, PRESYNAPTIC, SYNAPSE, cell_colours, rgb
+from cnapse.viewing.palette import SYNAPSE, cell_colours
+from cnapse.viewing.scene_layers import (
+    Filter,
+    Json,
+    PartnerLine,
+    dimensions,
+    image_layer,
+    line_layer,
+    partner_layer,
+    probability_layer,
+    source_url,
+    sources,
+    voxels,
+)
 
 __all__ = [
     "CLOSE_NM",
     "LAYERS",
+    "VIEWERS",
+    "Json",
     "LinkMaker",
     "PartnerLine",
     "Selection",
+    "View",
     "link",
     "scene",
     "source_url",
+    "viewer_address",
 ]
 
 LAYERS = ("image", "probability", "cells", "synapses")
@@ -34,10 +52,12 @@ LAYERS = ("image", "probability", "cells", "synapses")
 CLOSE_NM = 1.4
 """nm per pixel at which a synapse and its cells fill the view."""
 
-Json = dict[str, Any]
+VIEWERS = {
+    "neuroglancer": "https://neuroglancer-demo.appspot.com",
+    "spelunker": "https://spelunker.cave-explorer.org",
+}
+"""Viewers with a name."""
 
-_PARTNERS = "partners"
-_BUCKETS = ("gs://", "s3://", "http://", "https://")
 _BACKGROUND = "#000000"
 # The view in space is as high as so many pixels of the section.
 _PIXELS_IN_SPACE = 950
@@ -45,32 +65,6 @@ _PIXELS_IN_SPACE = 950
 _TILT = (-0.2905, 0.2468, 0.0778, 0.9212)
 # Everything that neither a browser, a spreadsheet nor Markdown takes for the end of a link.
 _SAFE = "!$&*+,-./:;=?@_~"
-
-# A glow that lets the image through where the network is in doubt; in space, the densities.
-_PROBABILITY_SHADER = """#uicontrol float threshold slider(min=0, max=1, default=0.1)
-#uicontrol vec3 low color(default="#d55e00")
-#uicontrol vec3 high color(default="#ffd400")
-void main() {
-  float p = toNormalized(getDataValue(@channel));
-  emitIntensity(p);
-  if (p < threshold) { emitTransparent(); return; }
-  emitRGBA(vec4(mix(low, high, p), VOLUME_RENDERING ? 0.35 * p : p * p));
-}
-"""
-_SAMPLES_IN_DEPTH = 256
-
-
-def _vec3(colour: str) -> str:
-    return "vec3(" + ", ".join(f"{value / 255:.3f}" for value in rgb(colour)) + ")"
-
-
-_LINE_SHADER = f"""void main() {{
-  setLineColor({_vec3(PRESYNAPTIC)}, prop_colour());
-  setEndpointMarkerColor({_vec3(PRESYNAPTIC)}, prop_colour());
-  setEndpointMarkerSize(4.0, 8.0);
-  setLineWidth(3.0);
-}}
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,15 +87,28 @@ class Selection:
 
 
 @dataclass(frozen=True, slots=True)
-class PartnerLine:
-    """A line from a presynaptic to a postsynaptic point, in nm, tied to both cells."""
+class View:
+    """How layers are looked at, apart from place and selection.
 
-    name: str
-    pre_id: int
-    post_id: int
-    pre_nm: Resolution
-    post_nm: Resolution
-    text: str = ""
+    Parameters
+    ----------
+    contrast : (low, high), optional
+        Image values that are shown black and white.
+    nm_per_pixel : float
+        How far away one looks.
+    channel : int
+        Of the probability, where it has several.
+    binary : bool
+        Of the probability, all that is not 0 counts as 1: a hand-drawn map.
+    shown : {"cells", "synapses"}
+        Whether selected cells or selected synapses tell which partners are shown.
+    """
+
+    contrast: tuple[float, float] | None = None
+    nm_per_pixel: float = CLOSE_NM
+    channel: int = 0
+    binary: bool = False
+    shown: Filter = "cells"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +131,9 @@ def scene(
     position_nm: Sequence[float],
     selection: Selection | None = None,
     *,
-    contrast: tuple[float, float] | None = None,
+    view: View | None = None,
+    additions: Mapping[str, Sequence[str]] | None = None,
     lines: Sequence[PartnerLine] = (),
-    nm_per_pixel: float = CLOSE_NM,
-    channel: int = 0,
 ) -> Json:
     """Neuroglancer's state: layers, place, what is selected.
 
@@ -141,39 +147,68 @@ def scene(
         The middle of the view.
     selection
         Cells and synapses picked out. Without one, everything is shown.
-    contrast : (low, high), optional
-        Image values that are shown black and white.
+    view : View
+    additions : mapping of str to sequence of str
+        Addresses of names, meshes and skeletons for ``cells`` and ``synapses``, and of the layer of
+        partners for ``annotations``, as :func:`cnapse.viewing.additions.additions_of` gives them.
     lines
-        Partners, as annotations that are shown when one of their cells is selected.
-    nm_per_pixel : float
-        How far away one looks.
-    channel : int
-        Of the probability, where it has several.
+        Partners as annotations in the state itself, where there is no layer of them; they are
+        shown when one of their cells is selected.
 
     Returns
     -------
     dict
         Ready for `json.dumps`.
     """
-    picked = selection or Selection()
+    picked, beside, look = selection or Selection(), additions or {}, view or View()
     marks = _marks(resolution, position_nm, picked)
-    state = _state(layers, resolution, marks, contrast, nm_per_pixel, channel)
-    if lines:
-        linked = bool(layers.get("cells"))
-        state["layers"].append(_line_layer(lines, resolution, marks.cell_colours, linked=linked))
+    state = _state(layers, resolution, marks, look, beside)
+    there = [name for name in ("cells", "synapses") if layers.get(name)]
+    written = beside.get("annotations", ())
+    if written:
+        state["layers"].append(partner_layer(written[0], there, look.shown))
+    elif lines:
+        linked = "cells" in there
+        state["layers"].append(line_layer(lines, resolution, marks.cell_colours, linked=linked))
     return state
 
 
-def link(viewer: str, state: Json) -> str:
-    """The address that opens a viewer on a state."""
-    return f"{viewer.rstrip('/')}/#!{_quoted(state)}"
+def viewer_address(viewer: str) -> str:
+    """Where a viewer is: its address, or that of a known one.
 
+    Parameters
+    ----------
+    viewer : str
+        An address, or a name of :data:`VIEWERS`.
 
-def source_url(address: str) -> str:
-    """A layer's address as Neuroglancer wants it: precomputed where nothing else is said."""
-    if address.startswith(_BUCKETS) and "|" not in address:
-        return f"precomputed://{address}"
+    Raises
+    ------
+    ConfigError
+        If it is neither.
+    """
+    address = VIEWERS.get(viewer.lower(), viewer)
+    if not address.startswith(("http://", "https://")):
+        raise ConfigError(
+            f"viewer {viewer!r}: give an address that starts with https://, or one of "
+            f"{', '.join(VIEWERS)}"
+        )
     return address
+
+
+def link(viewer: str, state: Json | str) -> str:
+    """The address that opens a viewer on a state.
+
+    Parameters
+    ----------
+    viewer : str
+        As `viewer_address` takes it.
+    state : dict or str
+        The state, or where its file is (gs://, s3:// or https://): a short link.
+    """
+    page = viewer_address(viewer).rstrip("/")
+    # A deployment may be a page of its own, as https://HOST/fafb.html.
+    slash = "" if page.endswith(".html") else "/"
+    return f"{page}{slash}#!{state if isinstance(state, str) else _quoted(state)}"
 
 
 class _Addresses(Protocol):
@@ -205,7 +240,7 @@ class LinkMaker:
         public = {name: getattr(addresses, name, "") for name in LAYERS}
         self._pieces: list[str] = []
         if addresses.viewer and any(public.values()):
-            text = link(addresses.viewer, _state(public, resolution, _PLACES, None, CLOSE_NM))
+            text = link(addresses.viewer, _state(public, resolution, _PLACES, View(), {}))
             self._pieces = _PLACE.split(text)
 
     def link(
@@ -228,35 +263,24 @@ class LinkMaker:
 def _marks(resolution: Resolution, position_nm: Sequence[float], selection: Selection) -> _Marks:
     colours = cell_colours(int(selection.pre_id), [int(cell) for cell in selection.post_ids])
     return _Marks(
-        _voxels(position_nm, resolution),
+        voxels(position_nm, resolution),
         [str(cell) for cell in colours],
         {str(cell): colour for cell, colour in colours.items()},
         [str(int(synapse)) for synapse in selection.syn_ids],
     )
 
 
-def _voxels(position_nm: Sequence[float], resolution: Resolution) -> list[float]:
-    """A position in voxels, as Python floats, short."""
-    return [round(float(v) / h, 3) for v, h in zip(position_nm, resolution, strict=True)]
-
-
-def _dimensions(resolution: Resolution) -> Json:
-    # The client divides a layer's nm by 1e9 too: another way of rounding would be another space.
-    return {axis: [size / 1e9, "m"] for axis, size in zip("xyz", resolution, strict=True)}
-
-
 def _state(
     layers: Mapping[str, str],
     resolution: Resolution,
     marks: _Marks,
-    contrast: tuple[float, float] | None,
-    nm_per_pixel: float,
-    channel: int = 0,
+    view: View,
+    additions: Mapping[str, Sequence[str]],
 ) -> Json:
     smallest = min(resolution)
     makers: dict[str, Callable[[], Json]] = {
-        "image": lambda: _image_layer(contrast),
-        "probability": lambda: _probability_layer(channel),
+        "image": lambda: image_layer(view.contrast),
+        "probability": lambda: probability_layer(view.channel, binary=view.binary),
         "cells": lambda: {
             "type": "segmentation",
             "selectedAlpha": 0.3,
@@ -271,77 +295,25 @@ def _state(
         },
     }
     return {
-        "dimensions": _dimensions(resolution),
+        "dimensions": dimensions(resolution),
         "position": marks.position,
-        "crossSectionScale": nm_per_pixel / smallest,
+        "crossSectionScale": view.nm_per_pixel / smallest,
         "projectionOrientation": list(_TILT),
-        "projectionScale": nm_per_pixel * _PIXELS_IN_SPACE / smallest,
+        "projectionScale": view.nm_per_pixel * _PIXELS_IN_SPACE / smallest,
         "crossSectionBackgroundColor": _BACKGROUND,
         "hideCrossSectionBackground3D": True,
         "showAxisLines": False,
         "showDefaultAnnotations": False,
         "layers": [
-            {"name": name, "source": source_url(layers[name]), **makers[name]()}
+            {
+                "name": name,
+                "source": sources(layers[name], additions.get(name, ())),
+                **makers[name](),
+            }
             for name in LAYERS
             if layers.get(name)
         ],
         "layout": "xy-3d",
-    }
-
-
-def _image_layer(contrast: tuple[float, float] | None) -> Json:
-    if contrast is None:
-        return {"type": "image"}
-    return {"type": "image", "shaderControls": {"normalized": {"range": list(contrast)}}}
-
-
-def _probability_layer(channel: int) -> Json:
-    return {
-        "type": "image",
-        "opacity": 0.5,
-        "blend": "default",
-        "shader": _PROBABILITY_SHADER.replace("@channel", str(channel) if channel else ""),
-        "volumeRendering": "max",
-        "volumeRenderingDepthSamples": _SAMPLES_IN_DEPTH,
-    }
-
-
-def _line_layer(
-    lines: Sequence[PartnerLine],
-    resolution: Resolution,
-    cell_colours: Mapping[str, str],
-    *,
-    linked: bool,
-) -> Json:
-    ends = ("presynaptic", "postsynaptic")
-    layer: Json = {
-        "type": "annotation",
-        "name": _PARTNERS,
-        "source": {
-            "url": "local://annotations",
-            "transform": {"outputDimensions": _dimensions(resolution)},
-        },
-        "annotationRelationships": list(ends),
-        "annotationProperties": [{"id": "colour", "type": "rgb", "default": POSTSYNAPTIC[0]}],
-        "annotations": [_line(line, resolution, cell_colours) for line in lines],
-        "shader": _LINE_SHADER,
-    }
-    if linked:
-        layer["linkedSegmentationLayer"] = dict.fromkeys(ends, "cells")
-        layer["filterBySegmentation"] = list(ends)
-    return layer
-
-
-def _line(line: PartnerLine, resolution: Resolution, cell_colours: Mapping[str, str]) -> Json:
-    """A line that ends in the colour of the postsynaptic cell."""
-    return {
-        "type": "line",
-        "id": line.name,
-        "description": line.text,
-        "pointA": _voxels(line.pre_nm, resolution),
-        "pointB": _voxels(line.post_nm, resolution),
-        "segments": [[str(line.pre_id)], [str(line.post_id)]],
-        "props": [cell_colours.get(str(line.post_id), POSTSYNAPTIC[0])],
     }
 
 

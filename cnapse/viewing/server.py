@@ -4,12 +4,13 @@ Everything lies under a random token, so that no other web page or user can gues
 
     http://127.0.0.1:PORT/TOKEN/                 leads to the client, with the scene
     http://127.0.0.1:PORT/TOKEN/state.json       the scene
-    http://127.0.0.1:PORT/TOKEN/<layer>/...      files of a folder
+    http://127.0.0.1:PORT/TOKEN/<layer>/...      files of a folder, on disk or in a bucket
     http://127.0.0.1:PORT/TOKEN/v/view/          the client that ships in the neuroglancer package
 
 That client was built for neuroglancer's Python server: it wants its page below ``v/`` and an event
 stream to listen to, which stays silent here. Nothing can be written, no folder is listed, no
-symbolic link leads out of a layer's folder, and a refusal says nothing about what there is.
+symbolic link leads out of a layer's folder, and a refusal says nothing about what there is. Files
+of a bucket are read with this user's credentials, which never leave this process.
 
 Addresses in the scene follow the host that the browser asked, so that a tunnel
 (``ssh -L 9000:127.0.0.1:PORT``) works as well.
@@ -28,31 +29,17 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
-from urllib.parse import unquote_to_bytes
+from typing import Self
 
 import tornado.httpserver
 import tornado.web
 
 from cnapse.errors import ConfigError, LayerNotFoundError
+from cnapse.viewing.bucket_files import BucketFiles, BucketFolder
+from cnapse.viewing.handlers import Files, Refusal, SilentEvents, Site, StartPage, State
 
 __all__ = ["LayerServer"]
 
-# Endings of files that another program compressed, and what HTTP calls that.
-_ENCODINGS = {"": "", ".gz": "gzip", ".br": "br", ".zstd": "zstd"}
-_TYPES = {
-    ".css": "text/css; charset=utf-8",
-    ".html": "text/html; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".json": "application/json",
-    ".map": "application/json",
-    ".wasm": "application/wasm",
-}
-_BINARY = "application/octet-stream"
-_HOST = re.compile(r"[A-Za-z0-9.\-]+(:\d+)?|\[[0-9A-Fa-f:.]+\](:\d+)?")
-# One range in plain digits; tornado would also take "bytes=--5" or "bytes=1_0-" for one.
-_RANGE = re.compile(r"bytes=([0-9]+-[0-9]*|-[0-9]+)")
-_STATE = "state.json"
 _LARGEST_REQUEST = 1 << 16
 _START_SECONDS = 20.0
 # Of the nets that are kept for documentation: nobody has them.
@@ -64,8 +51,9 @@ class LayerServer:
 
     Parameters
     ----------
-    folders : mapping of str to Path
-        Name in the address, and the folder that is served under it. Empty serves the client alone.
+    folders : mapping of str to Path or str
+        Name in the address, and the folder that is served under it: on disk, or in a bucket
+        (``gs://``, ``s3://``). Empty serves the client alone.
     port : int
         0 takes a free one.
     bind : str
@@ -89,16 +77,19 @@ class LayerServer:
 
     def __init__(
         self,
-        folders: Mapping[str, Path],
+        folders: Mapping[str, Path | str],
         *,
         port: int = 0,
         bind: str = "127.0.0.1",
         token: str | None = None,
     ) -> None:
-        self._site = _Site(
+        self._site = Site(
             token or secrets.token_urlsafe(24),
-            {name: _existing(name, folder) for name, folder in folders.items()},
+            {name: _existing(name, at) for name, at in folders.items() if isinstance(at, Path)},
         )
+        self._buckets = {
+            name: BucketFolder(at) for name, at in folders.items() if isinstance(at, str)
+        }
         try:
             family = socket.AF_INET6 if ":" in bind else socket.AF_INET
             self._socket = socket.create_server((bind, port), family=family)
@@ -163,28 +154,15 @@ class LayerServer:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         server = tornado.httpserver.HTTPServer(
-            _application(self._site), max_body_size=_LARGEST_REQUEST
+            _application(self._site, self._buckets), max_body_size=_LARGEST_REQUEST
         )
         server.add_socket(self._socket)
         self._ready.set()
         await self._site.stopping.wait()
         server.stop()
         await server.close_all_connections()
-
-
-class _Site:
-    """What is served."""
-
-    def __init__(self, token: str, folders: Mapping[str, Path]) -> None:
-        self.token = token
-        self.folders = dict(folders)
-        self.origin = ""
-        self.state: str | None = None
-        self.stopping = asyncio.Event()
-
-    def admits(self, token: str) -> bool:
-        """Whether the token is right, in a time that does not tell how nearly."""
-        return secrets.compare_digest(token.encode(), self.token.encode())
+        for folder in self._buckets.values():
+            folder.close()
 
 
 def _own_address(family: socket.AddressFamily) -> str:
@@ -204,189 +182,23 @@ def _existing(name: str, folder: Path) -> Path:
     return folder.resolve()
 
 
-def _application(site: _Site) -> tornado.web.Application:
+def _application(site: Site, buckets: Mapping[str, BucketFolder]) -> tornado.web.Application:
     """The addresses in the order in which they are tried; what is left is refused."""
     client = Path(str(importlib.resources.files("neuroglancer").joinpath("static", "client")))
     shared = {"site": site}
     return tornado.web.Application(
         [
-            (r"/([^/]+)/events/view", _SilentEvents, shared),
-            (r"/([^/]+)/()v/view/(.*)", _Files, {**shared, "root": client, "index": "index.html"}),
-            (r"/([^/]+)/", _StartPage, shared),
-            (r"/([^/]+)/state\.json", _State, shared),
-            (r"/([^/]+)/([^/]+)/(.*)", _Files, shared),
+            (r"/([^/]+)/events/view", SilentEvents, shared),
+            (r"/([^/]+)/()v/view/(.*)", Files, {**shared, "root": client, "index": "index.html"}),
+            (r"/([^/]+)/", StartPage, shared),
+            (r"/([^/]+)/state\.json", State, shared),
+            *(
+                (rf"/([^/]+)/{re.escape(name)}/(.*)", BucketFiles, {**shared, "folder": folder})
+                for name, folder in buckets.items()
+            ),
+            (r"/([^/]+)/([^/]+)/(.*)", Files, shared),
         ],
-        default_handler_class=_Refusal,
+        default_handler_class=Refusal,
         default_handler_args=shared,
         log_function=lambda _: None,
     )
-
-
-class _Handler(tornado.web.RequestHandler):
-    """Common to all answers: the token, headers for other origins, silent refusals."""
-
-    SUPPORTED_METHODS = ("GET", "HEAD", "OPTIONS")
-
-    def initialize(self, site: _Site) -> None:
-        self.site = site
-
-    def prepare(self) -> None:
-        token = self.request.path.split("/", 2)[1]
-        if self.request.method in ("GET", "HEAD") and not self.site.admits(_decoded(token)):
-            raise tornado.web.HTTPError(403)
-
-    def set_default_headers(self) -> None:
-        self.clear_header("Server")
-        for name, value in {
-            "Access-Control-Allow-Origin": "*",
-            "Access-Control-Expose-Headers": "Accept-Ranges, Content-Length, Content-Range, ETag",
-            "Cache-Control": "private, no-cache",
-            "Referrer-Policy": "no-referrer",
-            "X-Content-Type-Options": "nosniff",
-        }.items():
-            self.set_header(name, value)
-
-    def options(self, *_: str) -> None:
-        """Answer a browser that asks before it reads a range, or reads from a public page."""
-        self.set_header("Access-Control-Allow-Methods", "GET, HEAD, OPTIONS")
-        self.set_header("Access-Control-Allow-Headers", "Range, Cache-Control")
-        self.set_header("Access-Control-Allow-Private-Network", "true")
-        self.set_header("Access-Control-Max-Age", "3600")
-        self.set_status(204)
-
-    def write_error(self, status_code: int, **_: Any) -> None:
-        self.clear_header("Content-Type")
-        if status_code == 405:
-            self.set_header("Allow", "GET, HEAD, OPTIONS")
-        self.finish()
-
-    def log_exception(self, *_: Any) -> None:
-        """Say nothing: what is refused is no fault of the server."""
-
-
-class _Refusal(_Handler):
-    def get(self, *_: str) -> None:
-        raise tornado.web.HTTPError(404)
-
-    head = get
-
-
-class _StartPage(_Handler):
-    """Leads to the client; the scene's address is a part that browsers keep to themselves."""
-
-    def get(self, token: str) -> None:
-        self.redirect(f"v/view/#!{self._origin()}/{token}/{_STATE}")
-
-    head = get
-
-    def _origin(self) -> str:
-        """The server as the browser calls it."""
-        host = self.request.host
-        return f"http://{host}" if _HOST.fullmatch(host) else self.site.origin
-
-
-class _State(_StartPage):
-    """The scene, its addresses in the browser's terms."""
-
-    def get(self, token: str) -> None:  # noqa: ARG002 - checked before
-        if self.site.state is None:
-            raise tornado.web.HTTPError(404)
-        self.set_header("Content-Type", _TYPES[".json"])
-        self.finish(self.site.state.replace(self.site.origin, self._origin()))
-
-    head = get
-
-
-class _SilentEvents(_Handler):
-    """The stream on which the client waits for a Python program; nothing is ever said."""
-
-    async def get(self, *_: str) -> None:
-        self.set_header("Content-Type", "text/event-stream")
-        self.write(": nothing to say\n\n")
-        await self.flush()
-        await self.site.stopping.wait()
-
-    def head(self, *_: str) -> None:
-        self.set_header("Content-Type", "text/event-stream")
-
-
-class _Files(_Handler, tornado.web.StaticFileHandler):
-    """Files below a folder: tornado's handler for ranges and validators, our rule for paths."""
-
-    def initialize(self, site: _Site, root: Path | None = None, index: str = "") -> None:  # type: ignore[override]
-        _Handler.initialize(self, site)
-        self._root, self._index = root, index
-        self._encoding = ""
-
-    async def head(self, token: str, folder: str, path: str) -> None:  # type: ignore[override]
-        await self.get(token, folder, path, include_body=False)
-
-    async def get(  # type: ignore[override]
-        self,
-        token: str,  # noqa: ARG002 - checked before
-        folder: str,
-        path: str,
-        include_body: bool = True,
-    ) -> None:
-        root = self._root or self.site.folders.get(folder)
-        path = path or self._index
-        found = _inside(root, path) if root else None
-        if found is None:
-            raise tornado.web.HTTPError(404)
-        file, self._encoding = found
-        self.root = str(root)
-        # Any other range is ignored, as HTTP has it. A range of a compressed file would count bytes
-        # as they were before compression; nobody asks for one.
-        if self._encoding or not _RANGE.fullmatch(self.request.headers.get("Range", "")):
-            self.request.headers.pop("Range", None)
-        self._type = _content_type(Path(path))
-        await tornado.web.StaticFileHandler.get(self, str(file), include_body)
-
-    def parse_url_path(self, url_path: str) -> str:
-        return url_path
-
-    @classmethod
-    def get_absolute_path(cls, root: str, path: str) -> str:  # noqa: ARG003 - tornado's signature
-        return path
-
-    def validate_absolute_path(self, root: str, absolute_path: str) -> str | None:  # noqa: ARG002
-        return absolute_path
-
-    def compute_etag(self) -> str | None:
-        """Time and size: tornado's digest is kept for ever, also of a chunk that was edited."""
-        stat = Path(str(self.absolute_path)).stat()
-        return f'"{stat.st_mtime_ns:x}-{stat.st_size:x}"'
-
-    @classmethod
-    def get_content_version(cls, abspath: str) -> str:  # noqa: ARG003 - tornado's signature
-        return ""
-
-    def get_content_type(self) -> str:
-        return self._type
-
-    def set_extra_headers(self, path: str) -> None:  # noqa: ARG002 - tornado's signature
-        if self._encoding:
-            self.set_header("Content-Encoding", self._encoding)
-            self.set_header("Vary", "Accept-Encoding")
-
-
-def _decoded(token: str) -> str:
-    return unquote_to_bytes(token).decode("utf-8", "replace")
-
-
-def _inside(root: Path, path: str) -> tuple[Path, str] | None:
-    """The regular file of a path below `root` or its compressed form, and how it is encoded."""
-    for ending, encoding in _ENCODINGS.items():
-        try:
-            file = (root / (path + ending)).resolve(strict=True)
-        except (OSError, ValueError, RuntimeError):
-            continue
-        if file.is_relative_to(root) and file.is_file():
-            return file, encoding
-    return None
-
-
-def _content_type(path: Path) -> str:
-    if path.name == "info":
-        return _TYPES[".json"]
-    return _TYPES.get(path.suffix, _BINARY)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cnapse.errors import ConfigError
-from cnapse_cli.view import ConfigPath
+from cnapse_cli.seeing import ConfigPath
 
 if TYPE_CHECKING:
     from cnapse.viewing.diffusion import Portion, Solver

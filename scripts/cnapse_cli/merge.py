@@ -137,7 +137,8 @@ def merged_config(run: RunData, folder: Path) -> str:
         "synapses": {"path": str(folder.absolute() / "synapses")},
     }
     values |= {"output": str(folder.absolute() / "run"), "layers": layers}
-    values.get("link", {}).pop("synapses", None)
+    for name in ("synapses", "output"):
+        values.get("link", {}).pop(name, None)
     return _toml(values)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import typer
 
 from cnapse.errors import ConfigError
-from cnapse_cli.view import CellName, ConfigPath, SynapseId
+from cnapse_cli.seeing import CellName, ConfigPath, SynapseId
 
 if TYPE_CHECKING:
     from cnapse.runs import RunData

@@ -156,8 +156,8 @@ def _tissue(rates: Rates, density: float | None) -> Tissue:
 
 _WIDTH = 100
 _HEADER = (
-    f"{'stage':<9}{'tasks':>8}{'voxels':>8}{'in':>8}{'out':>8}{'GET':>8}{'PUT':>8}{'LIST':>7}"
-    f"{'memory':>9}{'core-h':>9}{'GPU-h':>8}{'wall':>10}"
+    f"{'stage':<17}{'tasks':>7}{'voxels':>7}{'in':>8}{'out':>8}{'GET':>7}{'PUT':>7}{'LIST':>6}"
+    f"{'memory':>9}{'core-h':>8}{'GPU-h':>7}{'wall':>9}"
 )
 
 
@@ -172,12 +172,12 @@ def _report(
         hours = "-" if load.on_gpu else _hours(stage.core_hours.middle)
         cards = "?" if unknown else "-" if stage.gpu_hours is None else ""
         lines.append(
-            f"{load.stage:<9}{_si(load.tasks):>8}{_si(load.voxels):>8}"
+            f"{load.stage:<17}{_si(load.tasks):>7}{_si(load.voxels):>7}"
             f"{_bytes(load.bytes_read):>8}{_bytes(load.bytes_written):>8}"
-            f"{_si(load.requests.get):>8}{_si(load.requests.put):>8}{_si(load.requests.list):>7}"
-            f"{load.memory_bytes / 1e9:>6.2f} GB{hours:>9}"
-            f"{cards or _hours(stage.gpu_hours.middle if stage.gpu_hours else 0):>8}"
-            f"{'?' if stage.wall_seconds is None else _clock(stage.wall_seconds.middle):>10}"
+            f"{_si(load.requests.get):>7}{_si(load.requests.put):>7}{_si(load.requests.list):>6}"
+            f"{load.memory_bytes / 1e9:>6.2f} GB{hours:>8}"
+            f"{cards or _hours(stage.gpu_hours.middle if stage.gpu_hours else 0):>7}"
+            f"{'?' if stage.wall_seconds is None else _clock(stage.wall_seconds.middle):>9}"
         )
     lines += [_total(plan), ""]
     lines += [*_ranges(plan, machines), ""]
@@ -191,14 +191,14 @@ def _total(plan: Plan) -> str:
     unknown = any(s.wall_seconds is None for s in plan.stages)
     cards = _hours(plan.gpu_hours.middle) if plan.gpu_hours else "?" if unknown else "-"
     return (
-        f"{'total':<9}{_si(sum(load.tasks for load in loads)):>8}"
-        f"{_si(sum(load.voxels for load in loads)):>8}"
+        f"{'total':<17}{_si(sum(load.tasks for load in loads)):>7}"
+        f"{_si(sum(load.voxels for load in loads)):>7}"
         f"{_bytes(sum(load.bytes_read for load in loads)):>8}"
         f"{_bytes(sum(load.bytes_written for load in loads)):>8}"
-        f"{_si(asked.get):>8}{_si(asked.put):>8}{_si(asked.list):>7}"
+        f"{_si(asked.get):>7}{_si(asked.put):>7}{_si(asked.list):>6}"
         f"{max(load.memory_bytes for load in loads) / 1e9:>6.2f} GB"
-        f"{_hours(plan.core_hours.middle):>9}{cards:>8}"
-        f"{('> ' if unknown else '') + _clock(plan.wall_seconds.middle):>10}"
+        f"{_hours(plan.core_hours.middle):>8}{cards:>7}"
+        f"{('> ' if unknown else '') + _clock(plan.wall_seconds.middle):>9}"
     )
 
 

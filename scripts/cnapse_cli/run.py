@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from tqdm import tqdm
 
-from cnapse.config import BoundsSection, Config, load_config
+from cnapse.config import BoundsSection, Config, MeshesSection, load_config
 from cnapse.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 __all__ = ["Bars", "cancel", "retry", "run", "status"]
 
 ConfigPath = Annotated[Path, typer.Argument(help="The run's cnapse.toml.", show_default=False)]
+
+
+_NAME_WIDTH = 17
 
 
 class Bars:
@@ -39,7 +42,7 @@ class Bars:
         self._bar = tqdm(
             total=total,
             initial=done,
-            desc=f"{stage:<9}",
+            desc=f"{stage:<{_NAME_WIDTH}}",
             unit="task",
             file=sys.stderr,
             mininterval=0.1 if is_seen else math.inf,
@@ -86,6 +89,9 @@ def run(
         str | None,
         typer.Option(help="With --queue: one for `detect` alone, for workers with a GPU."),
     ] = None,
+    meshes: Annotated[
+        bool, typer.Option("--meshes", help="Also make meshes of cells and synapses.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print stages, tasks, voxels and bytes; do nothing.")
     ] = False,
@@ -96,11 +102,14 @@ def run(
     """Do all stages of a run, or what is missing of them; say what it found."""
     from cnapse.outcome import outcome
     from cnapse.runs import open_run
+    from cnapse_tasks import properties
     from cnapse_tasks.driver import Options, plan_costs, run_stages
     from cnapse_tasks.missing import missing_notes
     from cnapse_tasks.run import Run
 
     loaded = _with_bounds(load_config(config), bounds)
+    if meshes and loaded.meshes is None:
+        loaded = loaded.model_copy(update={"meshes": MeshesSection()})
     if gpu_queue and not queue:
         raise ConfigError("--gpu-queue is for `detect` alone: give the others' --queue, too")
     options = Options(
@@ -121,7 +130,8 @@ def run(
     with _terminated_as_interrupted():
         run_stages(loaded, options, Bars())
     if last is None:
-        for line in (*outcome(data), *missing_notes(Run(loaded))):
+        made = Run(loaded)
+        for line in (*outcome(data), *missing_notes(made), *properties.notes(made)):
             print(line)
 
 
@@ -137,11 +147,14 @@ def _with_bounds(config: Config, bounds: tuple[int, ...] | None) -> Config:
 
 
 def _print_costs(costs: list[tuple[str, Any]]) -> None:
-    print(f"{'stage':<10}{'tasks':>10}{'Mvoxels':>12}{'MB read':>12}{'MB written':>12}")
+    print(f"{'stage':<{_NAME_WIDTH}} {'tasks':>10}{'Mvoxels':>12}{'MB read':>12}{'MB written':>12}")
     for name, cost in costs:
         tasks = "later" if cost.tasks is None else str(cost.tasks)
         sizes = (cost.voxels, cost.bytes_read, cost.bytes_written)
-        print(f"{name:<10}{tasks:>10}" + "".join(f"{size / 1e6:>12,.1f}" for size in sizes))
+        print(
+            f"{name:<{_NAME_WIDTH}} {tasks:>10}"
+            + "".join(f"{size / 1e6:>12,.1f}" for size in sizes)
+        )
 
 
 @contextlib.contextmanager
@@ -192,7 +205,7 @@ def _print_states(states: Sequence[StageStatus]) -> None:
                 f"   {60 * state.tasks_per_second:.3g} tasks a minute, "
                 f"{timedelta(seconds=round(state.seconds_left))} left"
             )
-        print(f"{state.stage:<10}{state.done:>8} / {total}{rate}{aside}")
+        print(f"{state.stage:<{_NAME_WIDTH}} {state.done:>8} / {total}{rate}{aside}")
     for failure in [failure for state in states for failure in state.aside]:
         print(f"\n{failure.stage} task {failure.index}, {failure.tries} tries: {failure.reason}")
         print(failure.traceback.rstrip())

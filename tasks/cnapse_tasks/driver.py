@@ -26,7 +26,7 @@ from cnapse_tasks.pending import Pending
 from cnapse_tasks.pool import WorkerPool
 from cnapse_tasks.queues import open_queue
 from cnapse_tasks.run import Run
-from cnapse_tasks.stages import Cost, Stage, components_of, stage_named, stages_of
+from cnapse_tasks.stages import STAGES, Cost, Stage, components_of, stage_named, stages_of
 from cnapse_tasks.task import CANCELLED, IN_FORCE_SECONDS
 
 __all__ = [
@@ -251,10 +251,19 @@ def _forget_changed(
         )
     if options.redo and options.first:
         outdated |= {chosen[0].name}
-    for stage in stages_of(run):
+    # Also what an earlier run made and this one does not, such as meshes: it would be stale.
+    for stage in STAGES.values():
         if outdated.intersection(stage.upstream):
             outdated.add(stage.name)
-    _reset(run, [stage for stage in stages_of(run) if stage.name in outdated], options)
+    _reset(
+        run,
+        [
+            stage
+            for stage in STAGES.values()
+            if stage.name in outdated and (stage.name in names or stage.ledger(run).store.names())
+        ],
+        options,
+    )
 
 
 def _reset(run: Run, stages: Sequence[Stage], options: Options) -> None:
@@ -340,6 +349,9 @@ class _Driver:
         finally:
             self.progress.end()
         _raise_if_aside(stage.name, list(pending.failures.values()), len(pending))
+        finish = getattr(stage.module, "finish", None)
+        if finish is not None:
+            finish(self.run)
 
 
 def _raise_if_aside(stage: str, failures: Sequence[Failure], total: int) -> None:

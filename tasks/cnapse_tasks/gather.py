@@ -42,7 +42,7 @@ def components(run: Run) -> Mapping[str, object]:
         digest = hashlib.sha256(Store(folder).read(name)).hexdigest()
     return {
         "names": digest,
-        "link": run.config.link.model_dump(),
+        "link": run.config.link.model_dump(exclude={"output"}),
         "doubt": asdict(_limits(run)),
     }
 

@@ -1,10 +1,15 @@
-"""The only module that imports igneous (GPL-3): mips of the layers that a run makes."""
+"""The only module that imports igneous (GPL-3): mips, meshes and skeletons."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from cnapse.faults import remote_errors
 from cnapse.geometry import Box, Grid, Triple, triple
@@ -12,11 +17,46 @@ from cnapse.remote import cloud_volume, prepare, reachable
 from cnapse.store import local_path
 from cnapse.volumes.stored import load_info
 
-__all__ = ["add_scales", "downsample", "downsampling_grid"]
+__all__ = [
+    "QUANTIZATION_BITS",
+    "UNITS_PER_VOXEL",
+    "Surface",
+    "Wire",
+    "add_scales",
+    "block_surfaces",
+    "block_wires",
+    "downsample",
+    "downsampling_grid",
+    "fused_skeleton",
+    "multires_mesh",
+]
+
+QUANTIZATION_BITS = 16
+"""Of the vertices of a mesh, within its fragment."""
+
+UNITS_PER_VOXEL = 4
+"""Meshes are stored in quarters of a voxel: igneous drops what is thinner than one unit."""
 
 _ANISOTROPIC = 1.5
 # A task holds mip 0 of its block and the coarser ones: 2^27 voxels of 8 bytes are 1 GB.
 _LARGEST_TASK_VOXELS = 1 << 27
+# Small objects keep all faces: simplified, the smallest would vanish.
+_FEW_FACES = 500
+_SIMPLIFIED = 100
+_DRACO_LEVEL = 7
+# igneous' command line has these; nm.
+_TEASAR = {
+    "scale": 1.5,
+    "const": 300,
+    "pdrf_scale": 100_000,
+    "pdrf_exponent": 4,
+    "soma_acceptance_threshold": 3500,
+    "soma_detection_threshold": 750,
+    "soma_invalidation_scale": 1,
+    "soma_invalidation_const": 300,
+}
+_DUST_VOXELS = 100
+_TWIG_NM = 500.0
 
 
 def factor_of(resolution: Sequence[float]) -> Triple:
@@ -121,3 +161,169 @@ def _compress(path: str) -> bool | None:
     On disk never: gzip'd files read as missing from plain servers and as zeros in tensorstore.
     """
     return None if local_path(path) is None else False
+
+
+# --- meshes and skeletons -------------------------------------------------------------------------
+#
+# igneous' own tasks write into the layer they read, gzip'd and file by file, and every task of a
+# shard reads the index of all blocks. So reading, writing and sorting by shard are ours; how a mesh
+# is made, simplified, fused and put into the format is igneous'.
+
+
+class Surface(NamedTuple):
+    """A triangle mesh.
+
+    Parameters
+    ----------
+    vertices : ndarray of float32, shape (n, 3)
+        x, y, z in nm.
+    faces : ndarray of uint32, shape (m, 3)
+    """
+
+    vertices: npt.NDArray[np.float32]
+    faces: npt.NDArray[np.uint32]
+
+
+class Wire(NamedTuple):
+    """A skeleton.
+
+    Parameters
+    ----------
+    vertices : ndarray of float32, shape (n, 3)
+        x, y, z in nm.
+    edges : ndarray of uint32, shape (m, 2)
+    radii : ndarray of float32, shape (n,)
+        Distance to the cell's boundary in nm.
+    """
+
+    vertices: npt.NDArray[np.float32]
+    edges: npt.NDArray[np.uint32]
+    radii: npt.NDArray[np.float32]
+
+
+def block_surfaces(labels: npt.NDArray[np.uint64], box: Box) -> dict[int, Surface]:
+    """The surfaces of all objects of a block, where a voxel of them meets one of another.
+
+    Parameters
+    ----------
+    labels : ndarray of uint64, [x, y, z]
+        One voxel more on the upper side than the block, so that surfaces of neighbours meet; at
+        the rim of the volume a layer of 0, where surfaces shall close.
+    box : Box
+        Of `labels`.
+    """
+    import fastremap
+    import zmesh
+
+    small, numbers = fastremap.renumber(np.asfortranarray(labels), in_place=False)
+    ids = {int(new): int(old) for old, new in numbers.items()}
+    mesher = zmesh.Mesher(box.resolution)
+    mesher.mesh(small)
+    offset = np.asarray(box.start_nm)
+    found: dict[int, Surface] = {}
+    for number in sorted(mesher.ids(), key=lambda n: ids[n]):
+        mesh = mesher.get(number, reduction_factor=0, max_error=0, voxel_centered=True)
+        if len(mesh.faces) > _FEW_FACES:
+            mesh = mesher.get(
+                number,
+                reduction_factor=_SIMPLIFIED,
+                max_error=max(box.resolution[:2]),
+                voxel_centered=True,
+            )
+        mesher.erase(number)
+        vertices = (mesh.vertices + offset).astype(np.float32)
+        found[ids[number]] = Surface(vertices, np.asarray(mesh.faces, np.uint32))
+    return found
+
+
+def multires_mesh(
+    pieces: Sequence[Surface], resolution: Sequence[float], levels: int, *, least: int = 128
+) -> tuple[bytes, bytes] | None:
+    """One object's mesh in Neuroglancer's multi-resolution format.
+
+    Parameters
+    ----------
+    pieces : sequence of Surface
+        Of all blocks, in their order.
+    resolution : (x, y, z)
+        Of the voxels that the mesh was made of, in nm.
+    levels : int
+        Coarser ones at most; there are fewer for small objects.
+    least : int
+        Voxels in the plane below which a part of a mesh is not split further.
+
+    Returns
+    -------
+    (manifest, data) of bytes, or None for a mesh without a face.
+    """
+    from cloudvolume import Mesh
+    from igneous.tasks.mesh.multires import process_mesh
+
+    units = np.asarray(resolution, np.float64) / UNITS_PER_VOXEL
+    meshes = [Mesh(piece.vertices.copy(), piece.faces, None) for piece in pieces]
+    whole = Mesh.concatenate(*meshes).consolidate()
+    if not len(whole.faces):
+        return None
+    thick = max(1.0, resolution[2] / resolution[0])
+    side = least * UNITS_PER_VOXEL
+    volume: Any = SimpleNamespace(
+        meta=SimpleNamespace(resolution=lambda _mip: units),
+        mesh=SimpleNamespace(
+            meta=SimpleNamespace(mip=0, info={"vertex_quantization_bits": QUANTIZATION_BITS})
+        ),
+    )
+    manifest, data = process_mesh(
+        volume, 0, whole, levels, (side, side, max(1, round(side / thick))), _DRACO_LEVEL
+    )
+    return None if manifest is None else (manifest.to_binary(), data)
+
+
+def block_wires(labels: npt.NDArray[np.uint64], box: Box) -> dict[int, Wire]:
+    """The skeletons of all objects of a block.
+
+    Parameters
+    ----------
+    labels : ndarray of uint64, [x, y, z]
+        One voxel more on the upper side than the block: there, skeletons of neighbours meet.
+    box : Box
+        Of `labels`.
+    """
+    import kimimaro
+
+    skeletons = kimimaro.skeletonize(
+        np.asfortranarray(labels),
+        teasar_params=dict(_TEASAR),
+        anisotropy=box.resolution,
+        dust_threshold=_DUST_VOXELS,
+        progress=False,
+        fix_branching=True,
+        fix_borders=True,
+        parallel=1,
+    )
+    offset = np.asarray(box.start_nm) + np.asarray(box.resolution) / 2
+    return {
+        int(cell): Wire(
+            (skeleton.vertices + offset).astype(np.float32),
+            np.asarray(skeleton.edges, np.uint32),
+            np.asarray(skeleton.radius, np.float32),
+        )
+        for cell, skeleton in sorted(skeletons.items())
+    }
+
+
+def fused_skeleton(pieces: Sequence[Wire]) -> bytes | None:
+    """One cell's skeleton in Neuroglancer's format, short twigs taken off; None for an empty one.
+
+    Parameters
+    ----------
+    pieces : sequence of Wire
+        Of all blocks, in their order.
+    """
+    import kimimaro
+    from cloudvolume import Skeleton
+
+    skeletons = [Skeleton(w.vertices.copy(), w.edges, w.radii) for w in pieces]
+    whole = Skeleton.simple_merge(skeletons).consolidate()
+    whole.extra_attributes = [a for a in whole.extra_attributes if a["id"] == "radius"]
+    whole = kimimaro.postprocess(whole, dust_threshold=0, tick_threshold=_TWIG_NM)
+    return None if whole.empty() else bytes(whole.to_precomputed())

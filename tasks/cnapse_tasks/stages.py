@@ -45,6 +45,9 @@ class StageModule(Protocol):
     def execute(self, run: Run, index: int) -> Mapping[str, object]:
         """Do one task, and give some facts for its record."""
 
+    # Some also have ``forget(run)``, which takes away what they made in the output, and
+    # ``finish(run)``, called whenever all tasks are done: it may find its work done already.
+
 
 @dataclass(frozen=True, slots=True)
 class Stage:
@@ -86,18 +89,30 @@ STAGES = {
         Stage("assign", 2, ("relabel", "tabulate")),
         Stage("gather", 2, ("tabulate", "assign")),
         Stage("export", 1, ("gather",)),
+        Stage("properties", 1, ("gather",)),
+        Stage("survey", 1, ("gather",)),
+        Stage("annotate", 1, ("survey",)),
+        Stage("fuse_annotations", 1, ("annotate",)),
         Stage("pyramid", 2, ("detect", "relabel")),
         Stage("shard", 1, ("detect", "relabel", "pyramid")),
+        Stage("mesh_synapses", 1, ("relabel", "pyramid")),
+        Stage("fuse_synapses", 1, ("mesh_synapses",)),
+        Stage("mesh_cells", 1, ()),
+        Stage("fuse_cells", 1, ("mesh_cells",)),
+        Stage("skeletonize_cells", 1, ()),
+        Stage("fuse_skeletons", 1, ("skeletonize_cells",)),
     )
 }
 
 ORDER = tuple(STAGES)
 
+_MESHED = {f"{verb}_{layer}": layer for verb in ("mesh", "fuse") for layer in ("cells", "synapses")}
+
 
 def stages_of(run: Run) -> list[Stage]:
     """The stages of a run: those after the layer it starts from, as far as there are cells.
 
-    `join` is only there if the blocks are many, `shard` if it is wanted.
+    `join` is only there if the blocks are many; `shard`, meshes and skeletons if they are wanted.
     """
     skipped: set[str] = set()
     if run.first_layer in ("probability", "synapses"):
@@ -110,7 +125,19 @@ def stages_of(run: Run) -> list[Stage]:
         skipped |= {"shard"}
     if not run.has_cells:
         skipped |= {"measure", "tabulate", "assign", "gather", "export"}
+    if not (run.has_cells and run.config.viewer.properties):
+        skipped |= {"properties"}
+    if not (run.has_cells and run.config.viewer.annotations):
+        skipped |= {"survey", "annotate", "fuse_annotations"}
+    skipped |= {name for name, layer in _MESHED.items() if not _is_meshed(run, layer)}
+    if run.config.meshes is None or not run.config.meshes.skeletons or not run.has_cells:
+        skipped |= {"skeletonize_cells", "fuse_skeletons"}
     return [stage for name, stage in STAGES.items() if name not in skipped]
+
+
+def _is_meshed(run: Run, layer: str) -> bool:
+    section = run.config.meshes
+    return section is not None and layer in section.layers and (run.has_cells or layer != "cells")
 
 
 def _has_superblocks(run: Run) -> bool:

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from cnapse.viewing.connections import Connections
-from cnapse.viewing.exhibit import Aim, exhibit, local_folders, measured_contrast
+from cnapse.viewing.exhibit import Aim, Exhibit, measured_contrast
+from cnapse.viewing.scene import View
 from cnapse.viewing.server import LayerServer
 from cnapse.volumes.reader import open_layer
 from docs.screenshots import CHROMIUM, DRIVER, chromium, facts, settled
@@ -49,10 +50,10 @@ def shown(browser: Any, run: Path, connections: Connections, aim: Aim) -> Iterat
     paths = {name: f"file://{run}/{folder}" for name, folder in folders.items()}
     paths["synapses"] = f"file://{run}/out/synapses"
     contrast = measured_contrast(open_layer(run / "image"), aim.position_nm)
-    with LayerServer(local_folders(paths)) as server:
-        address = exhibit(
-            server, paths, (4.0, 4.0, 50.0), aim, connections=connections, contrast=contrast
-        )
+    exhibit = Exhibit(paths)
+    with LayerServer(exhibit.folders) as server:
+        look = View(contrast=contrast)
+        address = exhibit.show(server, (4.0, 4.0, 50.0), aim, connections=connections, view=look)
         browser.get(address)
         yield pixels(browser)
         browser.get("about:blank")

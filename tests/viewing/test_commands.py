@@ -18,12 +18,13 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from cnapse.errors import CnapseError, ConfigError, RunStateError, TableError
-from cnapse_cli import picture, view
+from cnapse.viewing import read_state
+from cnapse_cli import link, picture, view
 
 BIG = 2**63 + 5
 
 app = typer.Typer(pretty_exceptions_enable=False)
-for command in (view.view, view.link, picture.picture):
+for command in (view.view, link.link, picture.picture):
     app.command()(command)
 
 
@@ -43,12 +44,34 @@ def test_a_link_to_a_synapse(finished_run: Path) -> None:
 
 def test_a_link_to_the_run(finished_run: Path) -> None:
     state = parse_url(call("link", finished_run / "public.toml"))
-    assert state.position[0] == pytest.approx(300.5)
+    assert state.position[0] == pytest.approx(300.0)
 
 
 def test_no_link_without_public_layers(finished_run: Path) -> None:
     with pytest.raises(ConfigError, match=r"nothing is public: give addresses .*link\.image"):
         call("link", finished_run / "cnapse.toml")
+
+
+def test_a_link_to_a_cell_in_another_viewer(finished_run: Path) -> None:
+    made = call("link", finished_run / "public.toml", "--cell", "AVAL", "--viewer", "spelunker")
+    assert made.startswith("https://spelunker.cave-explorer.org/#!")
+    assert read_state(made).selected == {"cells": (11,)}
+
+
+def test_a_short_link_is_kept_in_the_output(finished_run: Path, tmp_path: Path) -> None:
+    config = tmp_path / "cnapse.toml"
+    text = (finished_run / "public.toml").read_text()
+    for name in ("image", "cells", "probability", "out"):
+        text = text.replace(f'"{name}"', f'"{finished_run}/{name}"')
+    config.write_text(text)
+    with pytest.raises(ConfigError, match=r"--short: no browser elsewhere can read .*link\.output"):
+        call("link", config, "--short")
+    config.write_text(text + 'output = "https://host.example/run/"\n')
+    page, _, address = call("link", config, "--synapse", 7, "--short").strip().partition("#!")
+    assert page == "https://neuroglancer-demo.appspot.com/"
+    assert address.startswith("https://host.example/run/states/")
+    state = read_state(finished_run / "out" / address.removeprefix("https://host.example/run/"))
+    assert state.selected == {"cells": (11, 13, 12)}
 
 
 def test_pictures(finished_run: Path, tmp_path: Path) -> None:

@@ -14,11 +14,11 @@ from cnapse.geometry import Box
 from cnapse.viewing.connections import Connections
 from cnapse.viewing.exhibit import (
     Aim,
-    exhibit,
-    local_folders,
+    Exhibit,
     measured_contrast,
     present_layers,
 )
+from cnapse.viewing.scene import View
 from cnapse.viewing.server import LayerServer
 from cnapse.volumes.reader import open_layer
 
@@ -36,10 +36,10 @@ def state_of(address: str) -> ViewerState:
 
 
 def test_only_layers_that_are_there(finished_run: Path) -> None:
-    paths = {**paths_of(finished_run), "other": "gs://bucket/layer"}
+    paths = {**paths_of(finished_run), "other": "https://host/layer"}
     there = present_layers(paths)
     assert list(there) == ["image", "cells", "synapses", "other"]
-    assert local_folders(there) == {
+    assert Exhibit(there).folders == {
         "image": finished_run / "image",
         "cells": finished_run / "cells",
         "synapses": finished_run / "out" / "synapses",
@@ -49,22 +49,22 @@ def test_only_layers_that_are_there(finished_run: Path) -> None:
 def test_every_address_of_the_scene_leads_to_a_layer(
     finished_run: Path, connections: Connections
 ) -> None:
-    paths = present_layers(paths_of(finished_run)) | {"cells": "gs://bucket/cells"}
-    with LayerServer(local_folders(paths)) as server:
-        address = exhibit(
+    paths = present_layers(paths_of(finished_run)) | {"cells": "https://host/cells"}
+    shown = Exhibit(paths)
+    with LayerServer(shown.folders) as server:
+        address = shown.show(
             server,
-            paths,
             (4.0, 4.0, 50.0),
             Aim.at_synapse(connections, 7),
             connections=connections,
-            contrast=(20.0, 190.0),
+            view=View(contrast=(20.0, 190.0)),
         )
         state = state_of(address)
         for name in ("image", "synapses"):
             url = state.layers[name].source[0].url.removeprefix("precomputed://")
             with urllib.request.urlopen(f"{url}/info") as answer:
                 assert json.load(answer)["scales"][0]["resolution"] == [4, 4, 50]
-        assert state.layers["cells"].source[0].url == "precomputed://gs://bucket/cells"
+        assert state.layers["cells"].source[0].url == "precomputed://https://host/cells"
         np.testing.assert_allclose(
             state.position * np.array([4, 4, 50]), connections.position_nm(7), atol=0.01
         )

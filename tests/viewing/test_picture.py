@@ -19,6 +19,7 @@ from cnapse.geometry import Box
 from cnapse.runs import RunData, open_run
 from cnapse.viewing import panels
 from cnapse.viewing.cutout import CellNote, SynapseView, cut_out
+from cnapse.viewing.labels import round_length
 from cnapse.viewing.page import Page, elided, flowed, printable, text_width
 from cnapse.viewing.palette import SYNAPSE, rgb
 from cnapse.viewing.picture import (
@@ -26,7 +27,6 @@ from cnapse.viewing.picture import (
     draw_contact_sheet,
     draw_overview,
     draw_run_picture,
-    round_length,
 )
 
 BIG = 2**63 + 5

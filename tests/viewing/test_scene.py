@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,14 @@ from hypothesis import strategies as st
 from neuroglancer import ViewerState, parse_url
 
 from cnapse.config import LinkSection
+from cnapse.errors import ConfigError
 from cnapse.viewing.palette import POSTSYNAPTIC, PRESYNAPTIC, SYNAPSE, cell_colours, rgb
 from cnapse.viewing.scene import (
     CLOSE_NM,
     LinkMaker,
     PartnerLine,
     Selection,
+    View,
     link,
     scene,
     source_url,
@@ -47,7 +50,7 @@ def full_scene() -> dict[str, Any]:
         (4.6, 4.6, 50.0),
         (2.3, 6.9, 25.0),
         Selection(1, [BIG, 3], [7, 8]),
-        contrast=(30.0, 200.0),
+        view=View(contrast=(30.0, 200.0)),
         lines=lines,
     )
 
@@ -107,7 +110,9 @@ def test_a_line_ends_in_the_colour_of_its_cell() -> None:
 
 @pytest.mark.parametrize("nm_per_pixel", [CLOSE_NM, 7.0])
 def test_section_and_space_show_the_same_place_as_large(nm_per_pixel: float) -> None:
-    state = ViewerState(scene(LOCAL, (4.6, 4.6, 50), (0, 0, 0), nm_per_pixel=nm_per_pixel))
+    state = ViewerState(
+        scene(LOCAL, (4.6, 4.6, 50), (0, 0, 0), view=View(nm_per_pixel=nm_per_pixel))
+    )
     assert state.cross_section_scale * 4.6 == pytest.approx(nm_per_pixel)
     assert 800 < state.projection_scale * 4.6 / nm_per_pixel < 1100
     assert np.linalg.norm(state.projection_orientation) == pytest.approx(1, abs=1e-3)
@@ -142,7 +147,9 @@ def test_layers_that_are_absent_are_left_out() -> None:
 
 def test_the_class_that_objects_are_made_of_is_shown() -> None:
     def shader(channel: int) -> str:
-        state = scene({"probability": "gs://b/p"}, (4, 4, 50), (0, 0, 0), channel=channel)
+        state = scene(
+            {"probability": "gs://b/p"}, (4, 4, 50), (0, 0, 0), view=View(channel=channel)
+        )
         return str(state["layers"][0]["shader"])
 
     assert "toNormalized(getDataValue())" in shader(0)
@@ -218,3 +225,82 @@ def test_colours_of_cells() -> None:
     assert cell_colours(0, []) == {}
     assert len({PRESYNAPTIC, SYNAPSE, *POSTSYNAPTIC}) == 2 + len(POSTSYNAPTIC)
     assert rgb("#ff8000") == (255, 128, 0)
+
+
+ADDITIONS = {
+    "cells": ["gs://b/properties", "https://h/meshes"],
+    "synapses": [],
+    "annotations": ["gs://b/lines"],
+}
+
+
+def test_additions_are_further_sources() -> None:
+    state = ViewerState(scene(PUBLIC, (4, 4, 50), (0, 0, 0), additions=ADDITIONS))
+    urls = {layer.name: [source.url for source in layer.source] for layer in state.layers}
+    assert urls["cells"][1:] == [
+        "precomputed://gs://b/properties",
+        "precomputed://https://h/meshes",
+    ]
+    assert urls["partners"] == ["precomputed://gs://b/lines"]
+    assert len(urls["synapses"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("shown", "expected"),
+    [("cells", ["presynaptic cell", "postsynaptic cell"]), ("synapses", ["synapse"])],
+)
+def test_selected_segments_tell_which_written_lines_are_shown(
+    shown: Any, expected: list[str]
+) -> None:
+    state = ViewerState(
+        scene(PUBLIC, (4, 4, 50), (0, 0, 0), view=View(shown=shown), additions=ADDITIONS)
+    )
+    layer = state.layers["partners"].layer
+    assert layer.linked_segmentation_layer.to_json() == {
+        "presynaptic cell": "cells",
+        "postsynaptic cell": "cells",
+        "synapse": "synapses",
+    }
+    assert list(layer.filter_by_segmentation) == expected
+    controls = set(re.findall(r"#uicontrol \w+ (\w+)", layer.shader))
+    assert {"least_share", "most_doubt", "marker_scale", "colour_by_doubt"} <= controls
+
+
+def test_lines_are_tied_to_layers_that_are_there() -> None:
+    only = scene({"image": "gs://b/i"}, (4, 4, 50), (0, 0, 0), additions=ADDITIONS)
+    assert "linkedSegmentationLayer" not in only["layers"][-1]
+    assert "filterBySegmentation" not in only["layers"][-1]
+
+
+def test_written_lines_go_before_lines_in_the_state() -> None:
+    line = PartnerLine("a", 1, 2, (0, 0, 0), (4, 4, 50))
+    state = scene(PUBLIC, (4, 4, 50), (0, 0, 0), additions=ADDITIONS, lines=[line])
+    assert [layer["name"] for layer in state["layers"]].count("partners") == 1
+    assert "annotations" not in state["layers"][-1]
+
+
+def test_of_a_hand_drawn_map_all_but_0_is_shown() -> None:
+    state = scene({"probability": "gs://b/p"}, (4, 4, 50), (0, 0, 0), view=View(binary=True))
+    assert "toNormalized(getDataValue()) > 0.0 ? 1.0 : 0.0" in state["layers"][0]["shader"]
+
+
+@pytest.mark.parametrize(
+    ("viewer", "expected"),
+    [
+        ("neuroglancer", "https://neuroglancer-demo.appspot.com/#!gs://b/s.json"),
+        ("Spelunker", "https://spelunker.cave-explorer.org/#!gs://b/s.json"),
+        ("https://host.example/ng/", "https://host.example/ng/#!gs://b/s.json"),
+        ("https://host.example/fafb.html", "https://host.example/fafb.html#!gs://b/s.json"),
+    ],
+)
+def test_viewers_by_name_and_by_address(viewer: str, expected: str) -> None:
+    assert link(viewer, "gs://b/s.json") == expected
+
+
+def test_an_unknown_viewer() -> None:
+    with pytest.raises(
+        ConfigError,
+        match=r"viewer 'neuroglance': give an address that starts with "
+        "https://, or one of neuroglancer, spelunker",
+    ):
+        link("neuroglance", {})

@@ -16,6 +16,7 @@ from cnapse_tasks.planning.requests import Counted, Requests
 from cnapse_tasks.planning.scene import Scene
 from cnapse_tasks.planning.spans import Spans, spans_of
 from cnapse_tasks.planning.tissue import some
+from cnapse_tasks.planning.viewer_loads import VIEWER_LOADS
 from cnapse_tasks.run import Run
 
 __all__ = ["STAGE_LOADS"]
@@ -391,4 +392,5 @@ STAGE_LOADS: dict[str, Callable[[Scene], tuple[int, Counted]]] = {
     "export": _export,
     "pyramid": _pyramid,
     "shard": _shard,
+    **VIEWER_LOADS,
 }
