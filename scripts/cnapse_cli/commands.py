@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from cnapse_cli import (
+    annotate,
     demo,
     detect,
     evaluate,
@@ -12,6 +13,7 @@ from cnapse_cli import (
     groundtruth,
     ingest,
     init,
+    link,
     merge,
     model,
     phantom,
@@ -44,8 +46,9 @@ def register(app: typer.Typer) -> None:
         plain.measure,
         plain.partners,
         merge.merge,
+        annotate.annotate,
         view.view,
-        view.link,
+        link.link,
         picture.picture,
         explain.explain,
         groundtruth.groundtruth,

@@ -1,0 +1,157 @@
+"""A layer of a source of any size: in memory where it fits, else through files on this disk."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from cnapse.errors import LayerExistsError, TableError
+from cnapse.interchange.source import Source
+from cnapse.store import Store
+from cnapse.viewing.annotations import (
+    AnnotationTable,
+    Plan,
+    WriteOptions,
+    Written,
+    layer_info,
+    map_part,
+    merge_surveys,
+    plan_layer,
+    prepare_folder,
+    reduce_shard,
+    survey_part,
+    write_annotations,
+)
+from cnapse.viewing.annotations.table import as_related
+
+__all__ = ["SHARDED_FROM", "write_source"]
+
+SHARDED_FROM = 10_000
+"""Annotations from which a layer is sharded unless said otherwise; else each is a file."""
+
+_ROWS_IN_MEMORY = 2_000_000
+
+
+def write_source(
+    path: str | Path,
+    source: Source,
+    *,
+    sharded: bool | None = None,
+    overwrite: bool = False,
+    rows_in_memory: int = _ROWS_IN_MEMORY,
+) -> Written:
+    """Write a precomputed annotation layer of a synapse table.
+
+    The source is gone through once to check it, and, where it is larger than `rows_in_memory`,
+    once more to write it; it then takes disk for a copy of the layer (``TMPDIR``). The bytes
+    are the same either way.
+
+    Parameters
+    ----------
+    path
+        Folder on disk or in a bucket.
+    source : Source
+    sharded : bool, optional
+        Default: from `SHARDED_FROM` annotations on.
+    overwrite : bool
+        Whether a layer that is there is replaced.
+    rows_in_memory : int
+        The most annotations to hold.
+
+    Raises
+    ------
+    LayerExistsError
+        If there is a layer, and it must not be replaced; nothing is read then.
+    TableError
+        If the table is not one that can be stored. A fault that every row can show is found before
+        anything is written or deleted; ids that are there twice too, in tables held in memory.
+    StorageError
+    """
+    if not overwrite and Store(path).exists("info"):
+        raise LayerExistsError(
+            f"{Store(path).path} holds a layer already: choose another path, or overwrite it "
+            "with --redo"
+        )
+    held: list[AnnotationTable] | None = []
+    surveys, rows = [], 0
+    for part in source.parts():
+        surveys.append(survey_part(source.schema, part))
+        rows += len(part)
+        if held is not None:
+            held = [*held, part] if rows <= rows_in_memory else None
+    options = WriteOptions(sharded=rows >= SHARDED_FROM if sharded is None else sharded)
+    if held is not None:
+        table = _joined(held)
+        _check_ids(table)
+        return write_annotations(path, source.schema, table, options, overwrite=overwrite)
+    plan = plan_layer(source.schema, merge_surveys(surveys), options)
+    with tempfile.TemporaryDirectory(prefix="cnapse-annotate-") as scratch:
+        _map(plan, source, Path(scratch))
+        return _reduce(plan, Path(scratch), prepare_folder(path, plan, overwrite=overwrite))
+
+
+def _map(plan: Plan, source: Source, scratch: Path) -> None:
+    """Sort all rows to files, one a shard."""
+    for part in source.parts():
+        for fragment in map_part(plan, part):
+            with _fragments(scratch, fragment.index, fragment.shard).open("ab") as file:
+                file.write(fragment.content)
+
+
+def _reduce(plan: Plan, scratch: Path, store: Store) -> Written:
+    """Make every shard, and the ``info`` last."""
+    largest: dict[int, int] = {}
+    files = stored = annotations = 0
+    for number, index in enumerate(plan.indexes):
+        for shard in range(index.shards):
+            made = reduce_shard(plan, number, shard, _contents(scratch, number, shard))
+            store.put_all(made.files, content_type="application/octet-stream")
+            largest[number] = max(largest.get(number, 0), made.largest)
+            files += len(made.files)
+            stored += sum(len(content) for _, content in made.files)
+            annotations += made.annotations if index.role == "by_id" else 0
+    store.put_json("info", layer_info(plan, largest))
+    return Written(annotations, len(plan.levels), files, stored)
+
+
+def _fragments(scratch: Path, index: int, shard: int) -> Path:
+    return scratch / f"{index:02d}-{shard:07d}"
+
+
+def _contents(scratch: Path, index: int, shard: int) -> Iterator[bytes]:
+    file = _fragments(scratch, index, shard)
+    if file.exists():
+        yield file.read_bytes()
+        # The disk is needed once, not twice.
+        file.unlink()
+
+
+def _joined(parts: list[AnnotationTable]) -> AnnotationTable:
+    """The rows of all parts; relationships of sources have one segment a row."""
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    return AnnotationTable(
+        np.concatenate([part.ids for part in parts]),
+        np.concatenate([part.points for part in parts]),
+        {name: np.concatenate([p.properties[name] for p in parts]) for name in first.properties},
+        {
+            name: np.concatenate([as_related(p.relationships[name]).values for p in parts])
+            for name in first.relationships
+        },
+    )
+
+
+def _check_ids(table: AnnotationTable) -> None:
+    """See that no id is there twice, before anything is deleted."""
+    ordered = np.sort(table.ids)
+    twice = ordered[1:][ordered[1:] == ordered[:-1]]
+    if len(twice):
+        raise TableError(
+            f"id {twice[0]} is there {np.count_nonzero(ordered == twice[0])} times, and "
+            f"{len(np.unique(twice))} ids are there more than once: give --columns id=COLUMN, or "
+            "--columns id= to count the rows instead"
+        )
