@@ -48,7 +48,7 @@ class CremiSource:
     """
 
     format = "cremi"
-    skipped = 0
+    skipped = without_cell = 0
 
     def __init__(self, path: str | Path, options: SourceOptions) -> None:
         self.path = cloud_path(path)

@@ -55,7 +55,7 @@ class ForeignSource:
                 "nm, as in --resolution 4 4 40 (--resolution 1 1 1 if they are in nm)"
             )
         self.format = kind.name
-        self.skipped = 0
+        self.skipped = self.without_cell = 0
         self._files, self._options, self._unit = files, options, np.array(unit, np.float64)
         self.columns = chosen_columns(
             files.path, files.names, kind, options.columns, points=options.points
@@ -83,7 +83,7 @@ class ForeignSource:
         TableError
             If a value is not what its column is for; if a row has no position.
         """
-        self.skipped = 0
+        self.skipped = self.without_cell = 0
         first = 0
         types = self._types()
         for batch in _gathered(self._files.batches(list(types), types), types):
@@ -121,6 +121,12 @@ class ForeignSource:
         )
         kept = without_places(table, self._files.path, first, skip=self._options.skip_missing)
         self.skipped += count - len(kept)
+        cells = [
+            np.asarray(values) == 0
+            for name, values in kept.relationships.items()
+            if name != SYNAPSE_OBJECT
+        ]
+        self.without_cell += int(np.count_nonzero(np.any(cells, axis=0))) if cells else 0
         return kept
 
     def _points(self, rows: _Rows) -> npt.NDArray[np.float64]:

@@ -93,8 +93,8 @@ FORMATS = {
             None,
             {
                 "id": ("id",),
-                "pre_cell": ("pre_pt_root_id", "pre_pt_supervoxel_id"),
-                "post_cell": ("post_pt_root_id", "post_pt_supervoxel_id"),
+                "pre_cell": ("pre_pt_root_id",),
+                "post_cell": ("post_pt_root_id",),
                 "size": ("size",),
                 "score": ("score", "cleft_score"),
                 "pre": ("pre_pt_position",),

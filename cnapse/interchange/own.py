@@ -71,6 +71,7 @@ class OwnSource:
     """
 
     format = "cnapse"
+    without_cell = 0  # its tables say so themselves
 
     def __init__(self, path: str | Path, files: TableFiles, options: SourceOptions) -> None:
         table = own_table(files.names)

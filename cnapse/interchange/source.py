@@ -67,6 +67,10 @@ class Source(Protocol):
     def skipped(self) -> int:
         """Rows that the last pass left out, since they have no position."""
 
+    @property
+    def without_cell(self) -> int:
+        """Rows of the last pass that name no cell at an end, though the table has a column."""
+
     def parts(self) -> Iterator[AnnotationTable]:
         """All annotations, some at a time: in each pass the same ones with the same ids."""
 

@@ -83,13 +83,19 @@ def annotate(
     print(f"relationships: {', '.join(schema.relationships) or 'none'}")
     written = write_source(out, source, sharded=sharded, overwrite=redo)
     if source.skipped:
-        rows = "row" if source.skipped == 1 else "rows"
-        print(f"{source.skipped:,} {rows} without a position left out")
+        print(f"{_rows(source.skipped)} without a position left out")
+    if source.without_cell:
+        rows = _rows(source.without_cell)
+        print(f"{rows} without a cell (0 or empty) at an end: tied to none there")
     print(
         f"{written.annotations:,} {what} written to {out}: {written.files:,} files, "
         f"{_size(written.stored_bytes)}, {written.levels} level{'s'[: written.levels != 1]}"
     )
     print(_opening(out))
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} {'row' if count == 1 else 'rows'}"
 
 
 def _size(count: int) -> str:

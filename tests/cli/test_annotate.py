@@ -77,11 +77,12 @@ def test_a_table(annotate, table) -> None:
 
 def test_options(annotate, table) -> None:
     table.loc[4, "pre_pt_position_x"] = np.nan
+    table.loc[[6, 7], "post_pt_root_id"] = 0
     renamed = table.rename(columns={"pre_pt_root_id": "mine"})
     renamed.to_csv("t.csv", index=False)
     command = ["t.csv", "layer", "--format", "cave", "--resolution", 1, 1, 1]
     _, _, said = annotate(*command)
-    assert "lacks pre_cell (pre_pt_root_id or pre_pt_supervoxel_id): it has id, size, mine" in said
+    assert "lacks pre_cell (pre_pt_root_id): it has id, size, mine" in said
     _, _, said = annotate(*command, "--columns", "pre_cell=mine")
     assert "give --skip-missing" in said
     assert not Path("layer").exists()
@@ -89,7 +90,8 @@ def test_options(annotate, table) -> None:
         *command, "--columns", "pre_cell=mine", "--columns", "id=", "--skip-missing"
     )
     assert code == 0
-    assert "\n1 row without a position left out\n19 lines written" in out
+    assert "\n1 row without a position left out\n2 rows without a cell (0 or empty) at" in out
+    assert "tied to none there\n19 lines written" in out
     assert {p.name for p in Path("layer/by_id").iterdir()} == {str(i) for i in range(1, 21)} - {"5"}
 
 

@@ -35,7 +35,7 @@ def source(tmp_path, split):
 def test_streamed_is_the_same_to_the_byte(tmp_path, source, sharded, monkeypatch) -> None:
     assert len(list(source.parts())) > 1
     # Several shards, and lines in several cells.
-    small = partial(WriteOptions, shard_bytes=300, cell_limit=2)
+    small = partial(WriteOptions, shard_bytes=300, cell_limit=3)
     monkeypatch.setattr("cnapse.interchange.layer.WriteOptions", small)
     held = write_source(tmp_path / "held", source, sharded=sharded)
     # With 5 rows, it is not to be made at once.
