@@ -202,7 +202,7 @@ def main() -> None:
     options = parser(__doc__ or "", {}).parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     logging.getLogger("cnapse").setLevel(logging.ERROR)
-    count, repeats = (200, 8) if options.quick else (2000, 48)
+    count, repeats = (200, 8) if options.quick else (2000, 128)
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as name, moto() as has_sqs:
         folder = Path(name)
