@@ -29,7 +29,7 @@ lint: $(READY)  ## Style, types, arrows between the packages
 	$(BIN)/lint-imports
 
 bench: $(READY)  ## Timings beside other tools
-	for name in detection labeling partners queue; do $(BIN)/python benchmarks/$$name.py --quick || exit 1; done
+	for name in detection labeling partners queueing annotations; do $(BIN)/python benchmarks/$$name.py --quick || exit 1; done
 
 chaos: $(READY)  ## Workers killed, storage failing, messages doubled: the same bytes for 20 seeds
 	$(BIN)/python benchmarks/chaos.py --seeds 20
