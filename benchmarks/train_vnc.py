@@ -85,8 +85,9 @@ def pooled(config: TrainConfig, count: int) -> dict[str, Score]:
             result.bundle, [whole], precision=config.precision, augment=config.score_augment
         )
         together[:, rows] = found[:, rows]
-    criteria = Criteria(config.threshold, config.min_voxels, config.min_iou)
-    scores["all strips"] = compare([together], [whole], criteria).objects
+    criteria = Criteria(config.threshold, config.min_voxels, config.min_iou, config.gap_nm)
+    compared = compare([together], [whole], criteria, resolution=config.resolution)
+    scores["all strips"] = compared.objects
     for name, score in scores.items():
         print(f"{name}: {told(score)}")
     return scores

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from cnapse.analysis.detection_clefts import CleftDistances, cleft_distances
 from cnapse.analysis.detection_counts import DetectionCounts, count
 from cnapse.analysis.detection_inputs import Kind, Volume, held, stored_levels
+from cnapse.analysis.detection_joined import JoinedObjects
 from cnapse.analysis.detection_objects import (
     Cut,
     ObjectSource,
@@ -42,15 +43,27 @@ BLOCK = (512, 512, 64)
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """A volume, what its values mean, and how objects are made of them."""
+    """A volume, what its values mean, and how objects are made of them.
+
+    Parameters
+    ----------
+    volume : Volume
+    kind : {"probability", "labels", "mask"}
+    cut : Cut
+    gap_nm : float
+        Objects that a gap of at most this parts are one; 0 joins nothing. Limits of size are those
+        of the parts.
+    """
 
     volume: Volume
     kind: Kind
     cut: Cut = field(default_factory=Cut)
+    gap_nm: float = 0.0
 
     def objects(self, grid: Grid) -> ObjectSource:
         """Its objects."""
-        return objects_of(self.volume, self.kind, grid, self.cut)
+        found = objects_of(self.volume, self.kind, grid, self.cut)
+        return JoinedObjects(found, self.gap_nm) if self.gap_nm else found
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +102,8 @@ class Comparison:
         """The same with objects cut out of the probability, if there is one."""
         if self.levels is None or self.predicted.kind == "probability":
             return self
-        side = Side(self.levels, "probability", self.map_cut or self.predicted.cut)
+        cut = self.map_cut or self.predicted.cut
+        side = Side(self.levels, "probability", cut, self.predicted.gap_nm)
         return replace(self, predicted=side)
 
     def in_memory(self) -> Comparison:

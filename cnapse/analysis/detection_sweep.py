@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -54,7 +55,8 @@ def sweep(
 ) -> list[Trial]:
     """Try all combinations, in the order given: connectivity, threshold, least size.
 
-    Least sizes cost nothing: whole objects are counted once, and small ones left out.
+    Least sizes cost nothing: whole objects are counted once, and small ones left out; but where
+    objects are joined, those that are joined depend on them.
 
     Raises
     ------
@@ -70,23 +72,27 @@ def sweep(
         raise ConfigError("nothing to try: give at least one threshold and one size")
     here = comparison.in_memory()
     true = here.truth.objects(here.grid)
+    passes = (
+        [(least, (least,)) for least in min_voxels] if here.predicted.gap_nm else [(1, min_voxels)]
+    )
     trials = []
-    for connectivity in connectivities:
-        for threshold in thresholds:
-            cut = replace(
-                here.predicted.cut, threshold=threshold, connectivity=connectivity, min_voxels=1
-            )
-            predicted = replace(here.predicted, cut=cut).objects(here.grid)
-            counts = count(predicted, true, ignore=here.ignore)
-            for least in min_voxels:
-                kept = at_least(counts, least)
-                trials.append(
-                    Trial(
-                        replace(cut, min_voxels=least),
-                        judged(kept, rule, seed=seed),
-                        voxel_score(kept),
-                    )
+    for connectivity, threshold, (first, leasts) in itertools.product(
+        connectivities, thresholds, passes
+    ):
+        cut = replace(
+            here.predicted.cut, threshold=threshold, connectivity=connectivity, min_voxels=first
+        )
+        predicted = replace(here.predicted, cut=cut).objects(here.grid)
+        counts = count(predicted, true, ignore=here.ignore)
+        for least in leasts:
+            kept = at_least(counts, least)
+            trials.append(
+                Trial(
+                    replace(cut, min_voxels=least),
+                    judged(kept, rule, seed=seed),
+                    voxel_score(kept),
                 )
+            )
     return trials
 
 

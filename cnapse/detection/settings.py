@@ -187,6 +187,9 @@ class TrainConfig(TomlFile):
     """Views that are averaged where the model is scored: as `detect.augment` of a run."""
     min_iou: Annotated[float, Field(gt=0, le=1)] = 0.1
     """Overlap from which a predicted object is the true one."""
+    gap_nm: NotNegative = 0.0
+    """Objects, predicted and drawn, that a gap of at most this parts are one where the model is
+    scored: from centre to centre of the nearest voxels, as `cnapse merge --gap-nm`."""
     patience: Count = 0
     """Stop after so many validations without a better one; 0 goes on to the last step."""
     keep: Literal["best", "last"] = "best"

@@ -202,7 +202,7 @@ class _Training:
             device=self.config.device,
             augment=self.config.score_augment,
         )
-        scored = compare(found, self.held_out, self._criteria())
+        scored = compare(found, self.held_out, self._criteria(), resolution=self.config.resolution)
         state["score"] = scored.to_dict()
         self.recorder.log(self.step, {"validation": scored.to_dict()})
         self.recorder.picture(self.step, panels(self.held_out, found))
@@ -261,7 +261,7 @@ class _Training:
 
     def _criteria(self) -> Criteria:
         config = self.config
-        return Criteria(config.threshold, config.min_voxels, config.min_iou)
+        return Criteria(config.threshold, config.min_voxels, config.min_iou, config.gap_nm)
 
     def _load_volumes(self) -> None:
         loaded = [

@@ -14,8 +14,9 @@ from cnapse.detection.checkpoint import ModelBundle
 from cnapse.detection.datasets import AnnotatedVolume
 from cnapse.detection.inference import detect_whole, fitting_tile, with_tile
 from cnapse.detection.tta import Augmentation
-from cnapse.geometry import Box
+from cnapse.geometry import Box, Resolution
 from cnapse.synapses.components import threshold_mask
+from cnapse.synapses.merging import joined
 
 __all__ = ["Criteria", "ModelScore", "compare", "predict", "score"]
 
@@ -34,11 +35,15 @@ class Criteria:
         Smaller predicted objects are dropped.
     min_iou : float
         Intersection over union from which a predicted object is a true one.
+    gap_nm : float
+        Objects, predicted and drawn, that a gap of at most this parts are one: see
+        `cnapse.synapses.merging`. 0 for components as they are.
     """
 
     threshold: float = 0.5
     min_voxels: int = 20
     min_iou: float = 0.1
+    gap_nm: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +96,7 @@ def score(
 ) -> ModelScore:
     """Run a model on annotated volumes and compare: see `compare`."""
     found = predict(bundle, volumes, precision=precision, device=device)
-    return compare(found, volumes, criteria)
+    return compare(found, volumes, criteria, resolution=bundle.resolution)
 
 
 def predict(
@@ -117,6 +122,8 @@ def compare(
     probability: Sequence[Array],
     volumes: Sequence[AnnotatedVolume],
     criteria: Criteria | None = None,
+    *,
+    resolution: Resolution = (1.0, 1.0, 1.0),
 ) -> ModelScore:
     """Compare probabilities with the truth: voxels, and objects one to one.
 
@@ -129,6 +136,8 @@ def compare(
     probability : sequence of ndarray of uint8, shape (x, y, z)
     volumes : sequence of AnnotatedVolume
     criteria : Criteria, optional
+    resolution : (x, y, z)
+        Voxel size, nm; it counts where the criteria join objects.
     """
     criteria = criteria or Criteria()
     voxels, objects = np.zeros(3, np.int64), np.zeros(3, np.int64)
@@ -138,8 +147,11 @@ def compare(
         found = threshold_mask(values, criteria.threshold) & counts
         truth = volume.objects > 0
         voxels += [np.sum(found & truth), np.sum(found & ~truth), np.sum(truth & ~found)]
+        predicted = _components(found, criteria.min_voxels)
         matched = match_objects(
-            _components(found, criteria.min_voxels), volume.objects, criteria.min_iou
+            joined(predicted, criteria.gap_nm, resolution),
+            joined(volume.objects, criteria.gap_nm, resolution),
+            criteria.min_iou,
         ).score
         objects += [matched.true_positives, matched.false_positives, matched.false_negatives]
         entropy += _entropy(values[counts], truth[counts])

@@ -28,7 +28,7 @@ import fastremap
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.ndimage import binary_erosion
+from scipy.ndimage import binary_erosion, find_objects
 from scipy.spatial import cKDTree
 
 from cnapse.errors import ConfigError
@@ -36,7 +36,16 @@ from cnapse.geometry import Box, Grid, triple
 from cnapse.synapses.position import Read
 from cnapse.synapses.unions import roots as roots_of
 
-__all__ = ["MERGE_COLUMNS", "Merges", "merge_candidates", "merged", "merges", "voxel_gap_nm"]
+__all__ = [
+    "MERGE_COLUMNS",
+    "Merges",
+    "joined",
+    "merge_candidates",
+    "merged",
+    "merges",
+    "near_objects",
+    "voxel_gap_nm",
+]
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
@@ -121,6 +130,74 @@ def merges(table: pd.DataFrame, read: Read, gap_nm: float, resolution: Sequence[
     retired = np.flatnonzero(kept != ids)
     mapping = dict(zip(ids[retired].tolist(), kept[retired].tolist(), strict=True))
     return Merges(mapping, _listed(rows, pairs, gaps, kept))
+
+
+def near_objects(
+    boxes: Mapping[int, Box], read: Read, gap_nm: float, resolution: Sequence[float]
+) -> Mapping[int, int]:
+    """Find objects that a small gap parts, whatever their cells.
+
+    Parameters
+    ----------
+    boxes : mapping of int to Box
+        Bounding box of each object, by id.
+    read, gap_nm, resolution
+        As for :func:`merges`.
+
+    Returns
+    -------
+    mapping of int to int
+        For each id that is joined to a smaller one, the smallest.
+
+    Raises
+    ------
+    ConfigError
+        If the gap is no positive number.
+    """
+    ids = np.array(list(boxes), dtype=np.uint64)
+    corners = np.array([(*box.start, *box.stop) for box in boxes.values()], np.int64)
+    table = pd.DataFrame(corners.reshape(-1, 6), columns=_CORNERS)
+    places = dict.fromkeys(("x_pos", "y_pos", "z_pos"), 0.0)
+    return merges(
+        table.assign(syn_id=ids, pre_id=np.uint64(1), **places), read, gap_nm, resolution
+    ).mapping
+
+
+def joined(labels: Array, gap_nm: float, resolution: Sequence[float]) -> Array:
+    """Labels whose objects are one where a gap of at most `gap_nm` parts them.
+
+    Parameters
+    ----------
+    labels : ndarray of unsigned int, shape (x, y, z)
+    gap_nm : float
+        From centre to centre of the nearest voxels, nm; 0 joins nothing.
+    resolution : (x, y, z)
+        Voxel size, nm.
+
+    Returns
+    -------
+    ndarray, of the shape and dtype of `labels`
+        Joined objects have the smallest of their ids.
+
+    Raises
+    ------
+    ConfigError
+        If the gap is below 0.
+    """
+    if gap_nm == 0:
+        return labels
+    x, y, z = (float(v) for v in resolution)
+    numbered, ids = fastremap.renumber(labels, preserve_zero=True, in_place=False)
+    id_of = {number: old for old, number in ids.items()}
+    boxes = {
+        int(id_of[number]): Box(
+            triple([s.start for s in slices]), triple([s.stop for s in slices]), (x, y, z)
+        )
+        for number, slices in enumerate(find_objects(numbered.astype(np.int64)), start=1)
+    }
+    whole = Box.from_shape(labels.shape, (x, y, z))
+    mapping = near_objects(boxes, lambda box: labels[box.slices(whole)], gap_nm, resolution)
+    return merged(labels, mapping)
 
 
 def merge_candidates(table: pd.DataFrame, gap_nm: float, resolution: Sequence[float]) -> Int64s:

@@ -86,6 +86,14 @@ TruthKind = Annotated[
 TrueMin = Annotated[
     int, typer.Option(help="True objects of fewer voxels are left out of the truth.", min=1)
 ]
+GapNm = Annotated[
+    float,
+    typer.Option(
+        help="Objects, predicted and true, that a gap of at most so many nm parts are one (from "
+        "centre to centre of the nearest voxels, as in cnapse merge); 0 joins nothing.",
+        min=0,
+    ),
+]
 Start = Annotated[
     tuple[int, int, int] | None,
     typer.Option(help="First voxel to compare (default: all that both have)."),

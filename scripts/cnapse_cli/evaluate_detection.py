@@ -13,6 +13,7 @@ import typer
 from cnapse.errors import ConfigError, LayerNotFoundError, storage_error
 from cnapse_cli.detection_options import (
     Border,
+    GapNm,
     IgnoreOption,
     Json,
     KindName,
@@ -63,6 +64,7 @@ def detection(
         int | None, typer.Option(help="Larger predicted objects are dropped.", min=1)
     ] = None,
     true_min_voxels: TrueMin = 1,
+    gap_nm: GapNm = 0.0,
     start: Start = None,
     stop: Stop = None,
     ignore: IgnoreOption = None,
@@ -117,7 +119,7 @@ def detection(
     }
     comparison = _comparison(
         predicted, truth, resolution, _kind(kind), _kind(truth_kind), set_by_hand, true_min_voxels,
-        start, stop, ignore, border,
+        start, stop, ignore, border, gap_nm,
     )  # fmt: skip
     rule = MatchRule("overlap", min_iou, skip_touching)
     distances = [100.0, 300.0] if distance is None else distance
@@ -161,6 +163,7 @@ def search(
     kind: KindOption = None,
     truth_kind: TruthKind = None,
     true_min_voxels: TrueMin = 1,
+    gap_nm: GapNm = 0.0,
     start: Start = None,
     stop: Stop = None,
     ignore: IgnoreOption = None,
@@ -177,7 +180,7 @@ def search(
 
     comparison = _comparison(
         predicted, truth, resolution, _kind(kind), _kind(truth_kind), {}, true_min_voxels,
-        start, stop, ignore, border,
+        start, stop, ignore, border, gap_nm,
     )  # fmt: skip
     rule = MatchRule("overlap", min_iou, skip_touching)
     trials = sweep(
@@ -234,6 +237,7 @@ def _comparison(
     stop: Three | None,
     ignore: str | None,
     border: Three,
+    gap_nm: float,
 ) -> Comparison:
     """Open everything and bring it to one box."""
     from cnapse.analysis.detection_evaluation import Comparison, Side, ignored_voxels
@@ -256,6 +260,7 @@ def _comparison(
     box = common_box(side.volume, true, start, stop)
     mask = None if ignore is None else open_volume(ignore, voxel)
     hidden = ignored_voxels(mask, border, box)
+    side, true_side = (replace(one, gap_nm=gap_nm) for one in (side, true_side))
     return Comparison(side, true_side, box, levels, hidden, map_cut=map_cut)
 
 

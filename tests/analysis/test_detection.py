@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
+from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.optimize import linear_sum_assignment
+from scipy.spatial.distance import pdist
 
 from cnapse.analysis.detection_clefts import cleft_distances
 from cnapse.analysis.detection_counts import count
@@ -32,6 +34,7 @@ from cnapse.analysis.detection_scores import (
 )
 from cnapse.analysis.detection_sweep import best, spread, sweep
 from cnapse.errors import BoundsError, ConfigError, FormatError, ResolutionError
+from cnapse.synapses.merging import joined
 
 NM = (4.0, 5.0, 40.0)
 SHAPE = (15, 12, 6)
@@ -252,6 +255,42 @@ def test_bins_of_size_go_by_own_size() -> None:
     assert sum(b.true for b in size_bins(counts, found.match)) == 3
     with pytest.raises(ConfigError, match="must be positive and rise, not 5, 5"):
         size_bins(counts, found.match, [5, 5])
+
+
+@given(st.integers(0, 10**6), BLOCKS, st.floats(1, 60))
+@settings(max_examples=15, deadline=None)
+def test_gaps_join_objects_whatever_the_blocks(seed, block, gap_nm) -> None:
+    mask = np.random.default_rng(seed).random(SHAPE) > 0.98
+    volume = as_volume(mask.astype(np.uint8), NM)
+    found = Side(volume, "mask", gap_nm=gap_nm).objects(block_grid(volume.bounds, block))
+    ids = np.zeros(SHAPE, np.uint64)
+    for part in found.grid:
+        ids[part.write.slices(volume.bounds)] = found.read(part)
+    # Voxels that touch are one object whatever the gap: link them at no distance.
+    places = np.argwhere(mask)
+    apart = pdist(places * np.asarray(NM))
+    apart[pdist(places, "chebyshev") <= 1] = 0
+    expected = fcluster(linkage(apart, "single"), gap_nm, "distance")
+    pairs = np.unique(np.stack([ids[mask].astype(np.int64), expected]), axis=1)
+    assert len(np.unique(pairs[0])) == len(np.unique(pairs[1])) == pairs.shape[1]
+    labels, _ = ndimage.label(mask, np.ones((3, 3, 3)))
+    together = joined(np.asfortranarray(labels).astype(np.uint32), gap_nm, NM)
+    assert len(np.unique(together[mask])) == len(np.unique(expected))
+
+
+def test_a_gap_makes_two_pieces_one_in_the_score_and_the_sweep() -> None:
+    truth = boxes((10, 30)).astype(np.uint8)
+    levels = 255 * truth
+    levels[20:23] = 0
+    pieces = evaluate_detection(comparison(levels, truth, (9, 9, 9)), RULES).matched[0].score
+    assert (pieces.true_positives, pieces.false_positives) == (1, 1)
+    both = comparison(levels, truth, (9, 9, 9))
+    both = replace(both, predicted=replace(both.predicted, gap_nm=4 * NM[0]))
+    one = evaluate_detection(both, RULES).matched[0].score
+    assert (one.true_positives, one.false_positives, one.false_negatives) == (1, 0, 0)
+    trials = sweep(both, RULES[0], [0.5], min_voxels=[1, 10**4])
+    assert trials[0].objects.score == one
+    assert trials[1].objects.score.true_positives == 0
 
 
 def test_whole_labels_of_other_sizes_are_dropped() -> None:

@@ -257,7 +257,7 @@ def test_it_stops_when_nothing_gets_better(layers, tmp_path, monkeypatch):
     totals = iter([0.5, 0.6, 0.4, 0.6, 0.5, 0.4, 0.3, 0.2])
     options = {"patience": 2, "validate_every": 1, "finetune_frozen_steps": 0}
 
-    def worse(found, volumes, criteria):
+    def worse(found, volumes, criteria, *, resolution):
         total = next(totals)
         return types.SimpleNamespace(
             total=total, voxel_f1=total, object_f1=0.0, to_dict=lambda: scored(total).to_dict()
@@ -286,7 +286,7 @@ def test_best_or_last_weights_are_kept(layers, tmp_path, monkeypatch):
     scores = {"best": iter([scored(0.8), scored(0.2)]), "last": iter([scored(0.8), scored(0.2)])}
     kept = {}
     for keep, values in scores.items():
-        monkeypatch.setattr(training, "compare", lambda *_, values=values: next(values))
+        monkeypatch.setattr(training, "compare", lambda *_, values=values, **__: next(values))
         kept[keep] = train(settings(layers, tmp_path / keep, keep=keep, **options))
     assert [kept[keep].step for keep in ("best", "last")] == [4, 8]
     assert [kept[keep].score.voxel_f1 for keep in ("best", "last")] == [0.8, 0.2]

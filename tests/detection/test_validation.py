@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -27,7 +29,8 @@ def test_counts_of_voxels_and_objects(monkeypatch):
     volume = cubes()
     found = found_of(volume)
     monkeypatch.setattr(validation, "predict", lambda bundle, volumes, **_: [found, found])
-    counted = score(None, [volume, volume], Criteria(min_voxels=5))
+    bundle = SimpleNamespace(resolution=(4.0, 4.0, 50.0))
+    counted = score(bundle, [volume, volume], Criteria(min_voxels=5))
     objects = counted.objects
     assert (objects.true_positives, objects.false_positives, objects.false_negatives) == (4, 2, 2)
     assert counted.object_f1 == pytest.approx(4 / 6)
@@ -52,6 +55,19 @@ def test_thresholds_sizes_and_overlaps_are_criteria():
     wide[4:20, 4:20] = 255
     assert compare([wide], [volume]).objects.true_positives == 3
     assert compare([wide], [volume], Criteria(min_iou=0.5)).objects.true_positives == 2
+
+
+def test_a_gap_joins_what_is_predicted_and_what_is_drawn():
+    volume = cubes()
+    found = np.where(volume.labels > 0, 255, 0).astype(np.uint8)
+    found[8:10, 5:13] = 0  # the first one in two
+    two = compare([found], [volume], resolution=(4, 4, 50))
+    assert two.objects.false_positives == 1
+    joined = compare([found], [volume], Criteria(gap_nm=12), resolution=(4, 4, 50))
+    assert (joined.objects.true_positives, joined.objects.false_positives) == (3, 0)
+    # The first and the second are 18 px and less apart: one object, drawn and predicted.
+    wide = compare([found], [volume], Criteria(gap_nm=72), resolution=(4, 4, 50))
+    assert (wide.objects.true_positives, wide.objects.false_negatives) == (2, 0)
 
 
 def test_cross_entropy_is_that_of_the_levels():
