@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cnapse.errors import DamagedFileError, RunStateError
-from cnapse.viewing.annotations.entries import Columns, columns_of, encoded, placed
+from cnapse.viewing.annotations.entries import Columns, encoded, gathered, placed
 from cnapse.viewing.annotations.plan import Plan
 from cnapse.viewing.annotations.table import AnnotationTable
 
@@ -57,8 +57,7 @@ def map_part(plan: Plan, table: AnnotationTable) -> Iterator[Fragment]:
     for number, index in enumerate(plan.indexes):
         entries = placed(plan, index, part)
         for shard in np.flatnonzero(np.diff(entries.starts)).tolist():
-            rows = slice(entries.starts[shard], entries.starts[shard + 1])
-            columns = columns_of(index, part, entries.rows[rows], entries.keys[rows])
+            columns = gathered(index, entries.of_shard(shard, part))
             yield Fragment(number, shard, _packed(plan, number, shard, columns))
 
 
@@ -104,7 +103,7 @@ def _packed(plan: Plan, index: int, shard: int, columns: Columns) -> bytes:
         (
             columns.keys.astype("<u8").tobytes(),
             columns.ids.astype("<u8").tobytes(),
-            columns.lengths.astype("<u4").tobytes(),
+            columns.sizes.astype("<u4").tobytes(),
             columns.words.astype("<u4").tobytes(),
         )
     )

@@ -49,7 +49,8 @@ class WriteOptions:
     shard_bytes : int
         About what a shard holds; between 0.7 and 1.4 of it.
     cell_limit : int
-        About the most annotations of a cell of the spatial index.
+        About the most annotations of a cell of the spatial index. The viewer draws all of every
+        cell that a section cuts, so that many in a cell make it slow.
     threads : int
         Of `write_annotations`.
     """
@@ -57,7 +58,7 @@ class WriteOptions:
     sharded: bool = True
     compression: Literal["raw", "gzip"] = "raw"
     shard_bytes: int = 50_000_000
-    cell_limit: int = 10_000
+    cell_limit: int = 500
     threads: int = 2
 
     def __post_init__(self) -> None:

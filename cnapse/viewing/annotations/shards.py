@@ -17,22 +17,24 @@ import numpy.typing as npt
 from numba import njit
 
 from cnapse.errors import TableError
-from cnapse.viewing.annotations.entries import Columns, grouped, places_of
+from cnapse.viewing.annotations.entries import Entries, places_of
 from cnapse.viewing.annotations.fragments import concatenated, parse_fragments
 from cnapse.viewing.annotations.hashing import lots
+from cnapse.viewing.annotations.ordering import sorted_by
 from cnapse.viewing.annotations.plan import Index, Plan
 from cnapse.viewing.annotations.spatial import cell_of
 
-__all__ = ["ShardOutput", "assembled", "reduce_shard"]
+__all__ = ["Assembled", "ShardOutput", "assembled", "reduce_shard"]
 
 Ids = npt.NDArray[np.uint64]
 Int64s = npt.NDArray[np.int64]
+Orders = npt.NDArray[np.uint32]
 Words = npt.NDArray[np.uint32]
 
 # Another than those that choose levels and the sample.
 _SEED = 3
 _WORD = 4
-_RANGE_BYTES = 16
+_TABLE_ENTRY_BYTES = 24
 _GZIP_LEVEL = 6
 
 
@@ -58,11 +60,24 @@ class ShardOutput(NamedTuple):
     largest: int
 
 
+class Assembled(NamedTuple):
+    """The same with files as they lie in memory, which are not copied once more."""
+
+    files: list[tuple[str, bytes | memoryview]]
+    entries: int
+    annotations: int
+    largest: int
+
+
 class _Lists(NamedTuple):
-    """Encoded lists one after the other, in the order of minishard and key."""
+    """The lists of a shard, in the order of minishard and key.
+
+    `words` are encoded, one list after the other, each up to the next of `bounds`. Minishard i has
+    the lists from ``firsts[i]`` up to ``firsts[i + 1]``.
+    """
 
     keys: Ids
-    minishards: Int64s
+    firsts: Int64s
     words: Words
     bounds: Int64s
 
@@ -87,78 +102,97 @@ def reduce_shard(plan: Plan, index: int, shard: int, contents: Iterable[bytes]) 
         If a fragment is not whole, or of another plan.
     """
     parts = (parse_fragments(plan, index, shard, content) for content in contents)
-    return assembled(plan, index, shard, concatenated(chain.from_iterable(parts)))
+    made = assembled(plan, index, shard, concatenated(chain.from_iterable(parts)))
+    files = [(name, bytes(content)) for name, content in made.files]
+    return ShardOutput(files, made.entries, made.annotations, made.largest)
 
 
-def assembled(plan: Plan, index: int, shard: int, columns: Columns) -> ShardOutput:
+def assembled(plan: Plan, index: int, shard: int, entries: Entries) -> Assembled:
     """Make the files of one shard from its entries."""
     of = plan.indexes[index]
-    n = len(columns.keys)
+    n = len(entries.keys)
     if n == 0:
-        return ShardOutput([], 0, 0, 0)
-    lists, largest = _lists(of, columns)
-    if plan.options.sharded:
-        digits = -(-of.shard_bits // 4)
-        number = f"{shard:x}".zfill(digits) if digits else "0"
-        files = [(f"{of.key}/{number}.shard", _shard_file(plan, of, lists))]
-    else:
-        files = list(_single_files(plan, of, lists))
-    return ShardOutput(files, len(lists.keys), n, largest)
+        return Assembled([], 0, 0, 0)
+    order, firsts = _order(of, entries)
+    keys = entries.keys[order]
+    begins = np.flatnonzero(np.append(True, keys[1:] != keys[:-1]))
+    lengths = np.diff(np.append(begins, n))
+    largest = int(lengths.max())
+    if of.role == "by_id" and largest > 1:
+        raise TableError(
+            f"id {keys[begins[np.argmax(lengths)]]} is there {largest} times: give each "
+            "annotation an id of its own"
+        )
+    bounds = _bounds(of, entries, order, lengths)
+    # The room before and behind the lists is that of the tables of a file that is stored so.
+    room = (4 << of.minishard_bits, 6 * len(begins)) if _is_whole(plan, of) else (0, 0)
+    file = np.empty(room[0] + int(bounds[-1]) + room[1], "<u4")
+    words = file[room[0] : room[0] + int(bounds[-1])]
+    _put_lists(of, entries, order, begins, bounds, words)
+    lists = _Lists(keys[begins], np.searchsorted(begins, firsts), words, bounds)
+    return Assembled(_files(plan, of, shard, lists, file), len(begins), n, largest)
 
 
-def _lists(index: Index, columns: Columns) -> tuple[_Lists, int]:
-    """Entries as lists by key, and the longest of them."""
-    _, minishards = places_of(index, columns.keys)
-    order = _order(index, columns, minishards)
-    keys = columns.keys[order]
-    firsts = np.flatnonzero(np.append(True, keys[1:] != keys[:-1]))
-    bounds = np.append(firsts, len(keys))
-    begins = np.cumsum(columns.lengths) - columns.lengths
-    counts = np.diff(bounds)
+def _files(
+    plan: Plan, index: Index, shard: int, lists: _Lists, file: Words
+) -> list[tuple[str, bytes | memoryview]]:
+    """The lists as they are stored; `file` has them, and room for the tables of a shard."""
+    if not plan.options.sharded:
+        return list(_single_files(plan, index, lists))
+    digits = -(-index.shard_bits // 4)
+    name = f"{index.key}/{f'{shard:x}'.zfill(digits) if digits else '0'}.shard"
+    if not _is_whole(plan, index):
+        return [(name, _zipped_file(plan, index, lists))]
+    _put_tables(file, lists.keys, lists.bounds, lists.firsts)
+    return [(name, file.view(np.uint8).data)]
+
+
+def _is_whole(plan: Plan, index: Index) -> bool:
+    """Whether a shard is stored as its lists lie in memory."""
+    options = plan.options
+    return options.sharded and options.compression == "raw" and plan.encoding(index) == "raw"
+
+
+def _order(index: Index, entries: Entries) -> tuple[Orders, Int64s]:
+    """Entries by minishard and key, in a list by id, or in a cell by lot; minishards' firsts."""
+    _, minishards = places_of(index, entries.keys)
+    ranks = minishards.astype(np.uint64)
+    match index.role:
+        case "by_id":
+            order = sorted_by(entries.keys, ranks)
+        case "relationship":
+            order = sorted_by(entries.ids, entries.keys, ranks)
+        case "spatial":
+            order = sorted_by(lots(entries.ids, _SEED), entries.keys, ranks)
+    counts = np.bincount(minishards, minlength=1 << index.minishard_bits)
+    return order, np.append(0, np.cumsum(counts))
+
+
+def _bounds(index: Index, entries: Entries, order: Orders, lengths: Int64s) -> Int64s:
+    """Where each list begins, in words, and the last one ends."""
+    lists = 2 + lengths * (entries.width + 2)
+    words = entries.lengths()[order] if index.role == "by_id" else lists
+    return np.append(0, np.cumsum(words))
+
+
+def _put_lists(
+    index: Index, entries: Entries, order: Orders, begins: Int64s, bounds: Int64s, words: Words
+) -> None:
     if index.role == "by_id":
-        if len(firsts) < len(keys):
-            raise TableError(
-                f"id {keys[firsts[np.argmax(counts)]]} is there {counts.max()} times: give each "
-                "annotation an id of its own"
-            )
-        ends = np.append(0, np.cumsum(columns.lengths[order]))
-        words = _singles(columns.words, begins, columns.lengths, order, ends)
-    else:
-        width = int(columns.lengths[0])
-        ends = np.append(0, np.cumsum(2 + counts * (width + 2)))
-        words = _multiples(columns.words, columns.ids, width, order, bounds, ends)
-    return _Lists(keys[firsts], minishards[order[firsts]], words, ends), int(counts.max())
+        entries.put(words, order, bounds[:-1])
+        return
+    _put_multiple(words, entries.records(order), entries.ids[order], begins, bounds)
 
 
-def _order(index: Index, columns: Columns, minishards: Int64s) -> Int64s:
-    """Entries by minishard and key; in a list by id, or in a cell by lot."""
-    minishard_count = 1 << index.minishard_bits
-    if index.role == "by_id":
-        order, starts = grouped(minishards, minishard_count)
-    else:
-        ties = lots(columns.ids, _SEED) if index.role == "spatial" else columns.ids
-        if (ties[1:] >= ties[:-1]).all():
-            order, starts = grouped(minishards, minishard_count)
-        else:
-            by_tie = np.argsort(ties)
-            order, starts = grouped(minishards[by_tie], minishard_count)
-            order = by_tie[order]
-    return _sorted_within(columns.keys, order, starts)
-
-
-def _shard_file(plan: Plan, index: Index, lists: _Lists) -> bytes:
-    """The bytes of a shard ("Shard index format", "Minishard index format")."""
-    minishard_count = 1 << index.minishard_bits
+def _zipped_file(plan: Plan, index: Index, lists: _Lists) -> bytes:
+    """The bytes of a shard of which parts are compressed."""
+    content = list(_chunks(lists))
     if plan.encoding(index) == "gzip":
-        content = [_zipped(chunk) for chunk in _chunks(lists)]
-        ends = np.append(0, np.cumsum([len(chunk) for chunk in content]))
-    else:
-        content = [lists.words.astype("<u4", copy=False).tobytes()]
-        ends = lists.bounds * _WORD
-    firsts = np.searchsorted(lists.minishards, np.arange(minishard_count + 1))
-    ranges = np.zeros((minishard_count, 2), "<u8")
+        content = [_zipped(chunk) for chunk in content]
+    ends = np.append(0, np.cumsum([len(chunk) for chunk in content]))
+    ranges = np.zeros((len(lists.firsts) - 1, 2), "<u8")
     at = int(ends[-1])
-    for i, (first, stop) in enumerate(pairwise(firsts.tolist())):
+    for i, (first, stop) in enumerate(pairwise(lists.firsts.tolist())):
         table = _minishard_index(lists.keys, ends, first, stop) if stop > first else b""
         if table and plan.options.compression == "gzip":
             table = _zipped(table)
@@ -188,9 +222,8 @@ def _single_files(plan: Plan, index: Index, lists: _Lists) -> Iterator[tuple[str
 
 
 def _chunks(lists: _Lists) -> Iterator[bytes]:
-    words = lists.words.astype("<u4", copy=False)
     for start, stop in pairwise(lists.bounds.tolist()):
-        yield words[start:stop].tobytes()
+        yield lists.words[start:stop].tobytes()
 
 
 def _zipped(content: bytes) -> bytes:
@@ -199,44 +232,48 @@ def _zipped(content: bytes) -> bytes:
 
 
 @njit(nogil=True, cache=True)
-def _sorted_within(keys: Ids, order: Int64s, starts: Int64s) -> Int64s:
-    """Each minishard's entries by key; those of one key stay as they are."""
-    result = np.empty_like(order)
-    for i in range(len(starts) - 1):
-        inside = order[starts[i] : starts[i + 1]]
-        result[starts[i] : starts[i + 1]] = inside[np.argsort(keys[inside], kind="mergesort")]
-    return result
-
-
-@njit(nogil=True, cache=True)
-def _singles(words: Words, begins: Int64s, lengths: Int64s, order: Int64s, ends: Int64s) -> Words:
-    """Entries in a new order."""
-    result = np.empty(ends[-1], np.uint32)
-    for i in range(len(order)):
-        source, target = begins[order[i]], ends[i]
-        for j in range(lengths[order[i]]):
-            result[target + j] = words[source + j]
-    return result
-
-
-@njit(nogil=True, cache=True)
-def _multiples(
-    words: Words, ids: Ids, width: int, order: Int64s, bounds: Int64s, ends: Int64s
-) -> Words:
+def _put_multiple(words: Words, records: Words, ids: Ids, begins: Int64s, bounds: Int64s) -> None:
     """Lists of annotations: their number, records, ids ("Multiple annotation encoding")."""
-    result = np.empty(ends[-1], np.uint32)
-    for i in range(len(bounds) - 1):
-        count, at = bounds[i + 1] - bounds[i], ends[i]
-        result[at], result[at + 1] = count & 0xFFFFFFFF, count >> 32
+    width = records.shape[1]
+    for i in range(len(begins)):
+        first, stop = begins[i], begins[i + 1] if i + 1 < len(begins) else len(ids)
+        at = bounds[i]
+        _put_word(words, at, np.uint64(stop - first))
         at += 2
-        for k in range(bounds[i], bounds[i + 1]):
-            source = order[k] * width
+        for k in range(first, stop):
+            record, target = records[k], words[at : at + width]
             for j in range(width):
-                result[at + j] = words[source + j]
+                target[j] = record[j]
             at += width
-        for k in range(bounds[i], bounds[i + 1]):
-            value = ids[order[k]]
-            result[at] = np.uint32(value & np.uint64(0xFFFFFFFF))
-            result[at + 1] = np.uint32(value >> np.uint64(32))
+        for k in range(first, stop):
+            _put_word(words, at, ids[k])
             at += 2
-    return result
+
+
+@njit(nogil=True, cache=True)
+def _put_tables(file: Words, keys: Ids, bounds: Int64s, firsts: Int64s) -> None:
+    """The shard index and the minishard indexes, before and behind the lists."""
+    at = 4 * (len(firsts) - 1) + bounds[-1]
+    end = np.uint64(_WORD * bounds[-1])
+    for i in range(len(firsts) - 1):
+        first, stop = firsts[i], firsts[i + 1]
+        count = stop - first
+        _put_word(file, 4 * i, end)
+        end += np.uint64(_TABLE_ENTRY_BYTES * count)
+        _put_word(file, 4 * i + 2, end)
+        for k in range(count):
+            list_number = first + k
+            before = keys[list_number - 1] if k else np.uint64(0)
+            offset = np.uint64(0) if k else np.uint64(_WORD * bounds[first])
+            size = np.uint64(_WORD * (bounds[list_number + 1] - bounds[list_number]))
+            _put_word(file, at + 2 * k, keys[list_number] - before)
+            _put_word(file, at + 2 * (count + k), offset)
+            _put_word(file, at + 2 * (2 * count + k), size)
+        at += 6 * count
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _put_word(words: Words, at: int, value: np.uint64) -> None:
+    """A number of 64 bits, which need not lie at a multiple of eight bytes."""
+    words[at] = np.uint32(value & np.uint64(0xFFFFFFFF))
+    words[at + 1] = np.uint32(value >> np.uint64(32))

@@ -8,25 +8,29 @@ parts they were collected from.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from numba import njit
 
 from cnapse.viewing.annotations.hashing import lots
-from cnapse.viewing.annotations.schema import AnnotationSchema
+from cnapse.viewing.annotations.schema import RANK, AnnotationSchema
 from cnapse.viewing.annotations.table import (
     AnnotationTable,
+    Related,
     as_related,
     check_table,
     geometry,
-    related_pairs,
+    unique_related,
 )
 
 __all__ = ["Survey", "merge_surveys", "survey_part"]
 
 Ids = npt.NDArray[np.uint64]
+Bounds = npt.NDArray[np.float64]
 
 _SAMPLE = 1 << 16
 _SEGMENTS = 1 << 10
@@ -97,7 +101,9 @@ class Survey:
         )
 
 
-def survey_part(schema: AnnotationSchema, table: AnnotationTable) -> Survey:
+def survey_part(
+    schema: AnnotationSchema, table: AnnotationTable, threads: Executor | None = None
+) -> Survey:
     """Survey a part of a table, or all of it.
 
     Raises
@@ -106,23 +112,22 @@ def survey_part(schema: AnnotationSchema, table: AnnotationTable) -> Survey:
         If a column is missing or of a wrong shape; if a position is no number.
     """
     check_table(schema, table)
+    run = threads.map if threads else map
+    related = run(_surveyed_segments, [table.relationships[r] for r in schema.relationships])
     ids = np.asarray(table.ids, np.uint64)
     points = geometry(schema, table)
-    ends = points.reshape(-1, 3)
-    related = [
-        related_pairs(as_related(table.relationships[r]), len(ids))[1] for r in schema.relationships
-    ]
-    # By the hash of a chunk at a time, sorted chunks would be no smaller: all at once.
     lot = lots(ids, _SEED)
     chosen = _smallest(lot, _SAMPLE)
+    lower, upper = _bounds(points.reshape(-1, RANK))
+    segments = list(related)
     return Survey(
         len(ids),
-        ends.min(axis=0, initial=np.inf).astype(np.float64),
-        ends.max(axis=0, initial=-np.inf).astype(np.float64),
+        lower,
+        upper,
         lot[chosen],
         points[chosen],
-        tuple(len(values) for values in related),
-        tuple(_smallest_lots(lots(values, _SEED)) for values in related),
+        tuple(pairs for pairs, _ in segments),
+        tuple(smallest for _, smallest in segments),
     )
 
 
@@ -155,13 +160,38 @@ def _smallest(values: Ids, most: int) -> npt.NDArray[np.int64]:
     return np.argsort(values)
 
 
+def _surveyed_segments(column: Related | Ids) -> tuple[int, Ids]:
+    """How many segments there are in a relationship, each once a row, and their smallest hashes."""
+    values = unique_related(as_related(column)).values
+    there = values if values.all() else values[values != 0]
+    return len(there), _smallest_lots(lots(there, _SEED))
+
+
+@njit(nogil=True, cache=True)
 def _smallest_lots(values: Ids) -> Ids:
-    """The smallest different values."""
-    if len(values) <= _SEGMENTS:
-        return np.unique(values)
-    # A value is there as often as its segment is: cut at a value below which enough are different.
-    for bits in range(32, 64, 4):
-        found = np.unique(values[values < np.uint64(1 << bits)])
-        if len(found) >= _SEGMENTS:
-            return found[:_SEGMENTS]
-    return np.unique(values)[:_SEGMENTS]
+    """The smallest different values, rising."""
+    found, count = np.empty(_SEGMENTS + 1, np.uint64), 0
+    for i in range(len(values)):
+        value = values[i]
+        # Soon nearly all are passed over here: they are hashes, in no order.
+        if count == _SEGMENTS and value >= found[count - 1]:
+            continue
+        place = np.searchsorted(found[:count], value)
+        if place < count and found[place] == value:
+            continue
+        for j in range(count, place, -1):
+            found[j] = found[j - 1]
+        found[place] = value
+        count = min(count + 1, _SEGMENTS)
+    return found[:count].copy()
+
+
+@njit(nogil=True, cache=True)
+def _bounds(points: npt.NDArray[np.float32]) -> tuple[Bounds, Bounds]:
+    """Least and highest position; infinite where there is none."""
+    lower, upper = np.full(RANK, np.inf), np.full(RANK, -np.inf)
+    for i in range(len(points)):
+        for axis in range(RANK):
+            value = np.float64(points[i, axis])
+            lower[axis], upper[axis] = min(lower[axis], value), max(upper[axis], value)
+    return lower, upper

@@ -157,21 +157,19 @@ def encode_records(schema: AnnotationSchema, table: AnnotationTable) -> Words:
     return words
 
 
-def related_pairs(related: Related, n: int) -> tuple[Int64s, Ids]:
-    """Row and segment of all that is related, by row; without 0, and each once a row."""
+def unique_related(related: Related) -> Related:
+    """What is related without 0, and each once a row; plain arrays keep their zeros."""
+    values = np.ascontiguousarray(related.values, np.uint64)
     if related.offsets is None:
-        rows = np.flatnonzero(related.values)
-        values = np.asarray(related.values, np.uint64)
-        return rows, values if len(rows) == n else values[rows]
-    lengths = np.diff(related.offsets)
-    rows = np.repeat(np.arange(n), lengths)
-    values = np.asarray(related.values, np.uint64)
+        return Related(values)
+    n = len(related.offsets) - 1
+    rows = np.repeat(np.arange(n), np.diff(related.offsets))
     order = np.lexsort((values, rows))
     rows, values = rows[order], values[order]
     first = np.ones(len(rows), bool)
     first[1:] = (rows[1:] != rows[:-1]) | (values[1:] != values[:-1])
     first &= values != 0
-    return rows[first], values[first]
+    return Related(values[first], np.append(0, np.cumsum(np.bincount(rows[first], minlength=n))))
 
 
 def _stored(item: Property, table: AnnotationTable) -> npt.NDArray[Any]:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple, cast
 
 from cnapse.errors import LayerExistsError
-from cnapse.store import Store
-from cnapse.viewing.annotations.entries import Encoded, Placed, columns_of, encoded, placed
+from cnapse.store import Store, local_path
+from cnapse.viewing.annotations.entries import Encoded, TableRows, encoded, placed
 from cnapse.viewing.annotations.plan import Plan, WriteOptions, layer_info, plan_layer
 from cnapse.viewing.annotations.schema import AnnotationSchema
-from cnapse.viewing.annotations.shards import ShardOutput, assembled
+from cnapse.viewing.annotations.shards import assembled
 from cnapse.viewing.annotations.survey import survey_part
 from cnapse.viewing.annotations.table import AnnotationTable
+from cnapse.viewing.annotations.turns import in_turn
 
 __all__ = ["Written", "prepare_folder", "write_annotations"]
 
@@ -72,18 +75,17 @@ def write_annotations(
     StorageError
         If it cannot be written there.
     """
-    plan = plan_layer(schema, survey_part(schema, table), options)
-    part = encoded(plan, table)
-    store = prepare_folder(path, plan, overwrite=overwrite)
-    largest: dict[int, int] = {}
-    files = size = 0
-    with ThreadPoolExecutor(plan.options.threads) as threads:
-        for number, index in enumerate(plan.indexes):
-            write = partial(_write_shard, store, plan, number, part, placed(plan, index, part))
-            for output in threads.map(write, range(index.shards)):
-                largest[number] = max(largest.get(number, 0), output[2])
-                files += output[0]
-                size += output[1]
+    threads = (options or WriteOptions()).threads
+    with ThreadPoolExecutor(threads) as pool:
+        plan = plan_layer(schema, survey_part(schema, table, pool), options)
+        part = encoded(plan, table, pool)
+        store = prepare_folder(path, plan, overwrite=overwrite)
+        largest: dict[int, int] = {}
+        files = size = 0
+        for output in in_turn(pool, _jobs(store, plan, part), 2 * threads):
+            largest[output.number] = max(largest.get(output.number, 0), output.largest)
+            files += output.files
+            size += output.stored_bytes
     store.put_json("info", layer_info(plan, largest))
     return Written(len(table), len(plan.levels), files, size)
 
@@ -115,12 +117,31 @@ def prepare_folder(path: str | Path, plan: Plan, *, overwrite: bool = False) -> 
     return store
 
 
-def _write_shard(
-    store: Store, plan: Plan, number: int, part: Encoded, entries: Placed, shard: int
-) -> tuple[int, int, int]:
-    """Write one shard: how many files, how many bytes, the longest list."""
-    rows = slice(entries.starts[shard], entries.starts[shard + 1])
-    columns = columns_of(plan.indexes[number], part, entries.rows[rows], entries.keys[rows])
-    output: ShardOutput = assembled(plan, number, shard, columns)
-    store.put_all(output.files, content_type="application/octet-stream")
-    return len(output.files), sum(len(content) for _, content in output.files), output.largest
+class _Shard(NamedTuple):
+    """What was written of one shard."""
+
+    number: int
+    files: int
+    stored_bytes: int
+    largest: int
+
+
+def _jobs(store: Store, plan: Plan, part: Encoded) -> Iterator[Callable[[], _Shard]]:
+    """The shards of all indexes; the coarse levels, which hold little, last."""
+    spatial = [i for i, index in enumerate(plan.indexes) if index.role == "spatial"]
+    others = [i for i, index in enumerate(plan.indexes) if index.role != "spatial"]
+    for number in (*others, *reversed(spatial)):
+        entries = placed(plan, plan.indexes[number], part)
+        for shard in range(plan.indexes[number].shards):
+            rows = entries.of_shard(shard, part)
+            yield partial(_write_shard, store, plan, number, shard, rows)
+
+
+def _write_shard(store: Store, plan: Plan, number: int, shard: int, rows: TableRows) -> _Shard:
+    made = assembled(plan, number, shard, rows)
+    files = made.files
+    if local_path(store.path) is None:
+        files = [(name, bytes(content)) for name, content in files]
+    # On disk any bytes are written as they lie in memory.
+    store.put_all(cast(list[tuple[str, bytes]], files), content_type="application/octet-stream")
+    return _Shard(number, len(files), sum(len(content) for _, content in files), made.largest)
