@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test soak lint bench chaos train clean
+.PHONY: demo test soak lint docs bench chaos train page clean
 .DEFAULT_GOAL := demo
 
 $(READY): pyproject.toml constraints.txt
@@ -28,8 +28,12 @@ lint: $(READY)  ## Style, types, arrows between the packages
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: $(READY)  ## The documentation, in build/site; its links are checked and its code blocks run
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	$(BIN)/python -m pytest tests/docs tests/test_docs.py
+
 bench: $(READY)  ## Timings beside other tools
-	for name in detection labeling partners queueing annotations; do $(BIN)/python benchmarks/$$name.py --quick || exit 1; done
+	for name in detection labeling partners queueing annotations tables review; do $(BIN)/python benchmarks/$$name.py --quick || exit 1; done
 
 chaos: $(READY)  ## Workers killed, storage failing, messages doubled: the same bytes for 20 seeds
 	$(BIN)/python benchmarks/chaos.py --seeds 20
@@ -38,6 +42,9 @@ train: $(READY)  ## The shipped weights, as they were made (about half an hour)
 	$(BIN)/cnapse train benchmarks/train_phantom.toml
 	mkdir -p cnapse/models/phantom
 	cp build/train_phantom/model.json build/train_phantom/weights.safetensors cnapse/models/phantom/
+
+page:  ## The page of `cnapse review`, built anew; only this needs node
+	cd frontend && npm ci && npm run build
 
 clean:  ## What make made
 	rm -rf $(VENV) demo

@@ -35,7 +35,7 @@ from cnapse.errors import CheckpointError, ConfigError
 
 __all__ = ["NOT_LEARNED_FROM", "Trainee", "learning_part"]
 
-NOT_LEARNED_FROM = frozenset({"output", "device", "save_every", "tensorboard", "tile"})
+NOT_LEARNED_FROM = frozenset({"output", "device", "save_every", "tensorboard", "tile", "gap_nm"})
 """Keys of a configuration that do not make the weights what they are."""
 
 _SECTIONS_STREAM = 1 << 40
