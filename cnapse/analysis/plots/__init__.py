@@ -1,0 +1,1 @@
+"""Figures of tables and connectomes, as vector graphics or pixels, all in one style."""
