@@ -19,6 +19,7 @@ the way out; the command line prints it as one line.
     ├── TableError         (ValueError)         a table with wrong or missing columns
     ├── StorageError       (OSError)            a disk that is full, no permission
     │   └── StorageUnavailableError             a store that cannot be reached for now
+    ├── ReviewError        (ValueError)         a reviewer's decision that cannot be taken as it is
     ├── RunStateError      (RuntimeError)       a run whose parameters changed, or is incomplete
     └── TasksFailedError   (RuntimeError)       tasks that were set aside after all their tries
 
@@ -45,6 +46,7 @@ __all__ = [
     "LayerExistsError",
     "LayerNotFoundError",
     "ResolutionError",
+    "ReviewError",
     "RunStateError",
     "StorageError",
     "StorageUnavailableError",
@@ -121,6 +123,10 @@ class StorageError(CnapseError, OSError):
 
 class StorageUnavailableError(StorageError):
     """A store that failed for longer than it is tried again; later it may answer."""
+
+
+class ReviewError(CnapseError, ValueError):
+    """A reviewer's decision, or a log of them, that cannot be taken as it is."""
 
 
 class RunStateError(CnapseError, RuntimeError):

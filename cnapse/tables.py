@@ -23,6 +23,8 @@ from cnapse.errors import DamagedFileError, LayerNotFoundError, TableError
 from cnapse.store import Store, cloud_path
 
 __all__ = [
+    "CORRECTED_PARTNERS",
+    "CORRECTED_SYNAPSES",
     "PARTNERS",
     "SYNAPSES",
     "TABLES",
@@ -158,6 +160,13 @@ PARTNERS = Schema(
 )
 
 TABLES = {schema.name: schema for schema in (SYNAPSES, PARTNERS)}
+
+_PROVENANCE = _columns(
+    ("provenance", "str", "", "predicted, confirmed, corrected or added"),
+    ("reviewer", "str", "", "who decided last; empty where nobody did"),
+)
+CORRECTED_SYNAPSES = Schema("synapses", (*SYNAPSES.columns, *_PROVENANCE))
+CORRECTED_PARTNERS = Schema("partners", (*PARTNERS.columns, *_PROVENANCE))
 
 _ARROW = {
     "uint64": pa.uint64(),
@@ -400,7 +409,11 @@ def read_part(store: Store, name: str) -> pd.DataFrame:
     return parse_parquet(store.read(name), f"{store.path}/{name}")
 
 
-_DTYPES = {column.name: column.dtype for schema in TABLES.values() for column in schema.columns}
+_DTYPES = {
+    column.name: column.dtype
+    for schema in (CORRECTED_SYNAPSES, CORRECTED_PARTNERS)
+    for column in schema.columns
+}
 
 
 def _from_csv(data: bytes) -> pd.DataFrame:

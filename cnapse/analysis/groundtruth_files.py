@@ -7,7 +7,9 @@ in nm (`units`); of a group: ``start`` and ``stop`` in voxels, x, y, z.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,14 +19,31 @@ import pandas as pd
 import tifffile
 
 from cnapse.analysis.groundtruth import Annotated
-from cnapse.errors import FormatError, LayerExistsError, storage_error
+from cnapse.errors import BoundsError, FormatError, LayerExistsError, storage_error
 from cnapse.geometry import Box, Triple
 
-__all__ = ["PatchWriter", "coordinates", "open_patches", "training_lines"]
+__all__ = [
+    "PatchWriter",
+    "Written",
+    "coordinates",
+    "open_patches",
+    "training_lines",
+    "write_patches",
+]
 
 Array = npt.NDArray[Any]
 
 _HDF5 = (".h5", ".hdf5", ".hdf")
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What `write_patches` made: patches, those with densities, and the files beside them."""
+
+    patches: int
+    drawn: int
+    table: Path
+    lines: Path
 
 
 class PatchWriter(Protocol):
@@ -118,6 +137,50 @@ def _write_tiff(path: Path, array: Array, box: Box) -> None:
         )
     except OSError as error:
         raise storage_error(error, path) from error
+
+
+def write_patches(output: Path, patches: Iterable[Annotated]) -> Written:
+    """Write patches, and beside them their coordinates (.csv) and the lines for training (.toml).
+
+    Parameters
+    ----------
+    output : Path
+        See `open_patches`.
+    patches : iterable of Annotated
+        They are written one by one; there must be one.
+
+    Raises
+    ------
+    BoundsError
+        If there is none.
+    LayerExistsError
+        If there is something already.
+    StorageError
+        If they cannot be written.
+    """
+    table, lines = output.with_suffix(".csv"), output.with_suffix(".toml")
+    for path in (table, lines):
+        if path.exists():
+            raise LayerExistsError(f"{path} is there already: give another name, or move it away")
+    left = iter(patches)
+    first = next(left, None)
+    if first is None:
+        raise BoundsError(
+            "no patch is left: the boxes have none of the sections, or nothing is drawn in them"
+        )
+    writer = open_patches(output)
+    written, rows, drawn = [], [], 0
+    for number, patch in enumerate(chain([first], left)):
+        places = writer.write(number, patch)
+        written.append(places)
+        rows.append(coordinates([(places, patch)]))
+        drawn += bool(patch.label.any())
+    try:
+        pd.concat(rows, ignore_index=True).to_csv(table, index=False)
+        lines.write_text(training_lines(written), encoding="utf-8")
+    except OSError as error:
+        raise storage_error(error, output) from error
+    return Written(len(written), drawn, table, lines)
 
 
 def coordinates(rows: Sequence[tuple[Mapping[str, str], Annotated]]) -> pd.DataFrame:

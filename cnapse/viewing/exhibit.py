@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -190,8 +191,25 @@ class Exhibit:
     ) -> str:
         """Show all on a server that serves `folders`; the address to open.
 
+        Parameters are those of :meth:`state`.
+        """
+        return server.show(self.state(server, resolution, aim, connections=connections, view=view))
+
+    def state(
+        self,
+        server: LayerServer,
+        resolution: Resolution,
+        aim: Aim,
+        *,
+        connections: Connections | None = None,
+        view: View | None = None,
+    ) -> dict[str, Any]:
+        """The scene, as Neuroglancer's state.
+
         Parameters
         ----------
+        server : LayerServer
+            One that serves `folders`.
         resolution : (x, y, z)
             Voxel size in nm that the viewer counts in.
         connections
@@ -212,7 +230,7 @@ class Exhibit:
             lines = connections.lines(
                 near_nm=aim.position_nm, longest=_MOST_LINES, syn_ids=aim.syn_ids
             )
-        state = scene(
+        return scene(
             {name: found[name] for name in self.paths},
             resolution,
             aim.position_nm,
@@ -221,7 +239,6 @@ class Exhibit:
             additions=additions,
             lines=lines,
         )
-        return server.show(state)
 
     def _named(self) -> dict[str, str]:
         """Every path, by its name in the address."""

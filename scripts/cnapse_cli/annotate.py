@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -67,21 +68,41 @@ def annotate(
         bool,
         typer.Option("--skip-missing", help="Leave rows without a position out, and count them."),
     ] = False,
+    properties: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--property",
+            metavar="COLUMN[=TYPE]",
+            help="A further column to keep, for shaders and the list of annotations; as often as "
+            "needed. TYPE: float32 (default), uint8, int8, uint16, int16, uint32 or int32.",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Threads. Default: one a processor.", min=1)
+    ] = None,
     redo: Annotated[bool, typer.Option("--redo", help="Replace a layer that is there.")] = False,
 ) -> None:
     """Make a Neuroglancer layer of a synapse table: lines from pre to post, tied to their cells."""
     from cnapse.interchange import SourceOptions, open_source, write_source
-    from cnapse.interchange.formats import parse_mapping
+    from cnapse.interchange.formats import parse_mapping, parse_properties
 
-    source = open_source(
-        table, SourceOptions(kind, parse_mapping(columns or ()), resolution, points, skip_missing)
+    options = SourceOptions(
+        kind,
+        parse_mapping(columns or ()),
+        resolution,
+        points,
+        skip_missing,
+        parse_properties(properties or ()),
     )
+    source = open_source(table, options)
     schema = source.schema
     what = "points" if schema.kind == "POINT" else "lines"
     print(f"{table}: read as {source.format}, unit {' '.join(f'{v:g}' for v in schema.unit_nm)} nm")
     print(f"properties: {', '.join(p.name for p in schema.properties) or 'none'}")
     print(f"relationships: {', '.join(schema.relationships) or 'none'}")
-    written = write_source(out, source, sharded=sharded, overwrite=redo)
+    written = write_source(
+        out, source, sharded=sharded, overwrite=redo, workers=workers or os.cpu_count() or 1
+    )
     if source.skipped:
         print(f"{_rows(source.skipped)} without a position left out")
     if source.without_cell:

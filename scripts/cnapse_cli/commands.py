@@ -6,6 +6,9 @@ import typer
 
 from cnapse_cli import (
     annotate,
+    apply,
+    connectome,
+    decisions,
     demo,
     detect,
     evaluate,
@@ -20,7 +23,12 @@ from cnapse_cli import (
     picture,
     plain,
     plan,
+    plot,
+    query,
     queue,
+    repaint,
+    report,
+    review,
     run,
     train,
     view,
@@ -46,15 +54,23 @@ def register(app: typer.Typer) -> None:
         plain.measure,
         plain.partners,
         merge.merge,
+        apply.apply,
+        connectome.connectome,
+        query.query,
+        report.report,
         annotate.annotate,
         view.view,
         link.link,
         picture.picture,
         explain.explain,
+        review.review,
         groundtruth.groundtruth,
         train.train,
         phantom.phantom,
     ):
         app.command()(command)
     app.add_typer(evaluate.app, name="evaluate")
+    app.add_typer(decisions.app, name="decisions")
+    app.add_typer(repaint.app, name="repaint")
     app.add_typer(model.app, name="model")
+    app.add_typer(plot.app, name="plot")

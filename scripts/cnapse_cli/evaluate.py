@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from cnapse.config import Config, load_config
 from cnapse.errors import ConfigError, LayerNotFoundError
 from cnapse_cli.evaluate_detection import detection, search
+from cnapse_cli.evaluate_review import review
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,6 +99,7 @@ def evaluate(
 
 app.command("detection")(detection)
 app.command("search")(search)
+app.command("review")(review)
 
 
 @app.command("partners")

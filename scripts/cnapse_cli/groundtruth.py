@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
-from cnapse.errors import BoundsError, ConfigError, LayerExistsError, storage_error
+from cnapse.errors import BoundsError, ConfigError, storage_error
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -37,20 +37,33 @@ class MergeName(StrEnum):
 
 def groundtruth(
     image: Annotated[
-        str,
+        str | None,
         typer.Argument(
             help="EM: TIFF, HDF5 (file.h5:/dataset), Zarr, PNG sections or a precomputed layer.",
             show_default=False,
         ),
-    ],
+    ] = None,
     drawings: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             help="What each annotator drew: labels or a mask, likewise.",
             metavar="DRAWING...",
             show_default=False,
         ),
-    ],
+    ] = None,
+    from_review: Annotated[
+        Path | None,
+        typer.Option(
+            help="A run's cnapse.toml, instead of IMAGE and DRAWINGs: patches from what its "
+            "reviewers decided.",
+        ),
+    ] = None,
+    log: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --from-review: the log (default: review/log.sqlite in the run's output)."
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -111,6 +124,14 @@ def groundtruth(
     from cnapse.analysis.detection_inputs import open_volume
     from cnapse.analysis.groundtruth import Tiling, annotated, in_sections, parse_sections
 
+    tiling = Tiling(patch, overlap, depth)
+    if from_review is not None:
+        if image is not None:
+            raise ConfigError("--from-review takes image and labels from the run: give no IMAGE")
+        _from_review(from_review, log, output, tiling, skip_empty=skip_empty)
+        return
+    if image is None or not drawings:
+        raise ConfigError("give IMAGE and one DRAWING or more, or --from-review cnapse.toml")
     em = open_volume(image, resolution)
     voxel = em.bounds.resolution
     volumes = {_name(path, drawings): open_volume(path, voxel) for path in drawings}
@@ -139,7 +160,7 @@ def groundtruth(
         )
         for one, found in zip(boxes, by_annotator, strict=True)
     ]  # fmt: skip
-    _write(output, whole, Tiling(patch, overlap, depth), chosen, skip_empty=skip_empty)
+    _write(output, whole, tiling, chosen, skip_empty=skip_empty)
 
 
 def _write(
@@ -152,34 +173,51 @@ def _write(
 ) -> None:
     """Cut and write patches, their coordinates and the lines for training."""
     from cnapse.analysis.groundtruth import patch_boxes
-    from cnapse.analysis.groundtruth_files import coordinates, open_patches, training_lines
 
-    patches = [
-        one.part(box)
-        for one in whole
-        for box in patch_boxes(one.box, tiling, sections)
-        if not skip_empty or one.part(box).label.any()
-    ]
-    if not patches:
-        raise BoundsError(
-            "no patch is left: the boxes have none of the sections, or nothing is drawn in them"
-        )
-    table, lines = output.with_suffix(".csv"), output.with_suffix(".toml")
-    for path in (table, lines):
-        if path.exists():
-            raise LayerExistsError(f"{path} is there already: give another name, or move it away")
-    writer = open_patches(output)
-    written = [writer.write(number, one) for number, one in enumerate(patches)]
-    try:
-        coordinates(list(zip(written, patches, strict=True))).to_csv(table, index=False)
-        lines.write_text(training_lines(written), encoding="utf-8")
-    except OSError as error:
-        raise storage_error(error, output) from error
-    drawn = sum(bool(one.label.any()) for one in patches)
-    print(
-        f"{len(patches)} patches written to {output}, {drawn} of them with densities; "
-        f"coordinates in {table}, lines for `cnapse train` in {lines}"
+    _write_patches(
+        output,
+        (
+            part
+            for one in whole
+            for box in patch_boxes(one.box, tiling, sections)
+            for part in [one.part(box)]
+            if not skip_empty or part.label.any()
+        ),
     )
+
+
+def _write_patches(output: Path, patches: Iterable[AnnotatedBox]) -> None:
+    from cnapse.analysis.groundtruth_files import write_patches
+
+    done = write_patches(output, patches)
+    print(
+        f"{done.patches} patches written to {output}, {done.drawn} of them with densities; "
+        f"coordinates in {done.table}, lines for `cnapse train` in {done.lines}"
+    )
+
+
+def _from_review(
+    config: Path, log: Path | None, output: Path | None, tiling: Tiling, *, skip_empty: bool
+) -> None:
+    """Patches from what reviewers decided about a run."""
+    from cnapse.review.items import Candidates
+    from cnapse.review.log import DecisionLog, log_path
+    from cnapse.review.patches import plan_patches, read_patches
+    from cnapse.runs import open_run
+
+    if output is None:
+        raise ConfigError("--from-review makes patches: give --output")
+    run = open_run(config)
+    candidates = Candidates.load(run)
+    with DecisionLog(log_path(run.config.output, log), create=False) as opened:
+        standing = opened.standing()
+    plan = plan_patches(run, candidates, standing, tiling)
+    print(
+        f"{len(plan.boxes)} patches of boxes that were looked at wholly, "
+        f"{len(plan.around)} around decided candidates"
+    )
+    patches = read_patches(run, candidates, standing, plan)
+    _write_patches(output, (one for one in patches if not skip_empty or one.label.any()))
 
 
 def _boxes(given: Sequence[str] | None, volumes: Sequence[Volume]) -> list[Box]:

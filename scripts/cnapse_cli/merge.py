@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cnapse.synapses.merging import Merges
     from cnapse.volumes.reader import Layer
 
-__all__ = ["merge", "merged_config", "write_merged"]
+__all__ = ["config_from_objects", "merge", "merged_config", "write_merged"]
 
 _BLOCK: Triple = (512, 512, 64)
 # Pairs that follow each other in the list mostly lie in the same chunks.
@@ -119,7 +119,13 @@ def write_merged(
 
 
 def merged_config(run: RunData, folder: Path) -> str:
-    """The text of a configuration that starts from the joined objects in a folder.
+    """The text of a configuration that starts from the joined objects in a folder."""
+    place = folder.absolute()
+    return config_from_objects(run, str(place / "synapses"), str(place / "run"))
+
+
+def config_from_objects(run: RunData, synapses: str, output: str) -> str:
+    """The text of a configuration that starts from other objects.
 
     Keys are the user's own, with absolute paths. The map that the run made is given as a layer, so
     that objects keep their probabilities; the public address of the old objects is left out.
@@ -134,9 +140,9 @@ def merged_config(run: RunData, folder: Path) -> str:
     layers = {
         **given,
         **{name: {"path": path} for name in found},
-        "synapses": {"path": str(folder.absolute() / "synapses")},
+        "synapses": {"path": synapses},
     }
-    values |= {"output": str(folder.absolute() / "run"), "layers": layers}
+    values |= {"output": output, "layers": layers}
     for name in ("synapses", "output"):
         values.get("link", {}).pop(name, None)
     return _toml(values)

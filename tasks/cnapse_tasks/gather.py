@@ -28,7 +28,18 @@ from cnapse_tasks.run import Run
 from cnapse_tasks.tabulate import cost, indices, part_name, prepare
 
 # The tasks are those of `tabulate`: one a part.
-__all__ = ["components", "cost", "execute", "forget", "indices", "prepare"]
+__all__ = [
+    "add_links",
+    "complete",
+    "components",
+    "cost",
+    "execute",
+    "forget",
+    "how_made",
+    "indices",
+    "limits",
+    "prepare",
+]
 
 _OF_COVERAGE = SynapseFlag.WEAK_PRESYNAPTIC | SynapseFlag.NO_PRESYNAPTIC_CELL
 _ADDED = [name for name in ASSIGNED if name not in ("syn_id", "flags")]
@@ -43,11 +54,12 @@ def components(run: Run) -> Mapping[str, object]:
     return {
         "names": digest,
         "link": run.config.link.model_dump(exclude={"output"}),
-        "doubt": asdict(_limits(run)),
+        "doubt": asdict(limits(run)),
     }
 
 
-def _limits(run: Run) -> DoubtLimits:
+def limits(run: Run) -> DoubtLimits:
+    """What sizes and probabilities are compared with."""
     label = run.config.label
     return DoubtLimits(label.min_voxels, label.max_voxels, label.threshold, cleft=covers_cleft(run))
 
@@ -59,23 +71,52 @@ def forget(run: Run) -> None:
 
 def execute(run: Run, index: int) -> Mapping[str, object]:
     """Put one part of both tables together."""
+    measured = read_part(run.output, f"measures/{part_name(index)}")
+    synapses, partners = complete(
+        run, measured, _assigned(run, index, "synapses"), _assigned(run, index, "partners")
+    )
+    made = how_made(run)
+    for schema, table in ((SYNAPSES, synapses), (PARTNERS, partners)):
+        data = parquet_bytes(table, schema, made)
+        run.output.put(f"tables/{schema.name}/{part_name(index)}", data)
+    return {"synapses": len(synapses), "rows": len(partners)}
+
+
+def how_made(run: Run) -> dict[str, str]:
+    """What stands in the metadata of both tables."""
+    return {"cnapse_assign": canonical_json(described(run)).decode()}
+
+
+def complete(
+    run: Run, measured: pd.DataFrame, assigned: pd.DataFrame | None, rows: pd.DataFrame | None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Both tables, from what measuring and assignment say of some synapses.
+
+    Parameters
+    ----------
+    run : Run
+    measured : DataFrame
+        Rows of `SYNAPSES` as `tabulate` leaves them.
+    assigned, rows : DataFrame or None
+        What assignment says of each synapse, and of its partners, sorted; None for nothing.
+
+    Returns
+    -------
+    synapses, partners : DataFrame
+        Columns of `SYNAPSES` and `PARTNERS`.
+    """
     names = load_names(run.config.names)
-    synapses = read_part(run.output, f"measures/{part_name(index)}")
-    assigned = _assigned(run, index, "synapses")
+    synapses = measured
     if covers_cleft(run):
         # The cell under most of the object says nothing here; assignment looked for it anew.
         flags = synapses["flags"].to_numpy(np.uint32)
         synapses["flags"] = flags & ~np.uint32(_OF_COVERAGE)
     synapses = _with_assignment(synapses, assigned)
-    synapses = with_doubt(synapses, _limits(run))
+    synapses = with_doubt(synapses, limits(run))
     synapses["pre"] = names.of(synapses["pre_id"])
-    partners = _partners(synapses, _assigned(run, index, "partners"), names)
-    _add_links(run, synapses, partners)
-    made = {"cnapse_assign": canonical_json(described(run)).decode()}
-    for schema, table in ((SYNAPSES, synapses), (PARTNERS, partners)):
-        data = parquet_bytes(table, schema, made)
-        run.output.put(f"tables/{schema.name}/{part_name(index)}", data)
-    return {"synapses": len(synapses), "rows": len(partners)}
+    partners = _partners(synapses, rows, names)
+    add_links(run, synapses, partners)
+    return synapses, partners
 
 
 def _assigned(run: Run, part: int, table: str) -> pd.DataFrame | None:
@@ -120,7 +161,7 @@ def _partners(synapses: pd.DataFrame, rows: pd.DataFrame | None, names: Names) -
     return rows.assign(**taken_over, post=names.of(rows["post_id"]), link="")[PARTNERS.names]
 
 
-def _add_links(run: Run, synapses: pd.DataFrame, partners: pd.DataFrame) -> None:
+def add_links(run: Run, synapses: pd.DataFrame, partners: pd.DataFrame) -> None:
     """Fill the columns `link`: the synapse in the middle, its cells selected."""
     maker = LinkMaker(run.config.link, run.config.resolution)
     posts = partners.groupby("syn_id")["post_id"].agg(list).to_dict()

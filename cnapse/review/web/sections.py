@@ -1,0 +1,229 @@
+"""One section around a place as a picture, and what lies under each of its pixels.
+
+A raster of `size` pixels shows a square of `span_nm` around a place: pixel (column, row) lies at
+``x + (column + 0.5 - size / 2) * span_nm / size``, and the same for y; z chooses the section.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from scipy.ndimage import binary_dilation, binary_erosion
+
+from cnapse.errors import ResolutionError
+from cnapse.geometry import Resolution
+from cnapse.review.web.blocks import HeldBlocks
+from cnapse.runs import LayerName, RunData
+from cnapse.viewing.exhibit import measured_contrast
+from cnapse.viewing.palette import rgb
+
+__all__ = ["Raster", "Sections", "encoded"]
+
+Array = npt.NDArray[Any]
+Picture = npt.NDArray[np.uint8]
+
+_OUTSIDE = 24
+_NO_IMAGE = 96
+_OWN, _OTHERS = rgb("#f0e442"), (235, 235, 235)
+_QUALITY = 88
+_COARSEST = 16
+_MARGIN = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Raster:
+    """A square of a section.
+
+    Parameters
+    ----------
+    place_nm : (x, y, z)
+        Its middle.
+    size : int
+        Pixels along each side.
+    span_nm : float
+        Length of each side.
+    """
+
+    place_nm: Resolution
+    size: int
+    span_nm: float
+
+    @property
+    def corner_nm(self) -> tuple[float, float]:
+        """Where the first pixel begins."""
+        x, y, _ = self.place_nm
+        return x - self.span_nm / 2, y - self.span_nm / 2
+
+    def centres_nm(self, axis: int) -> npt.NDArray[np.float64]:
+        """Centres of the pixels along x (0) or y (1)."""
+        pixel = self.span_nm / self.size
+        found: npt.NDArray[np.float64] = (
+            self.corner_nm[axis] + (np.arange(self.size, dtype=np.float64) + 0.5) * pixel
+        )
+        return found
+
+
+class Sections:
+    """Sections of a run's layers as pictures; may be asked by several threads.
+
+    Parameters
+    ----------
+    run : RunData
+    most_bytes : int
+        Memory for the chunks of each layer.
+    """
+
+    def __init__(self, run: RunData, most_bytes: int = 1 << 28) -> None:
+        self._run, self._most = run, most_bytes
+        self._opened: dict[tuple[LayerName, int], HeldBlocks] = {}
+        self._lock = threading.Lock()
+        self._contrast: tuple[float, float] | None = None
+
+    def em(self, raster: Raster) -> Picture:
+        """The image in grey, shape (rows, columns); even grey where there is none."""
+        if not self._run.given("image"):
+            return np.full((raster.size, raster.size), _NO_IMAGE, np.uint8)
+        blocks = self._layer("image", self._factor(raster))
+        section, box = _cut(blocks, raster)
+        black, white = self._black_and_white(raster)
+        grey = np.clip((section.astype(np.float32) - black) * (255 / (white - black)), 0, 255)
+        grey[~_inside(blocks, raster, section.shape)] = _OUTSIDE
+        scaled = _picture(grey.astype(np.uint8)).resize(
+            (raster.size, raster.size), Image.Resampling.BICUBIC, box=box
+        )
+        return np.asarray(scaled)
+
+    def outlined(self, raster: Raster, syn_id: int, *, outline: bool = True) -> Picture:
+        """The image with the outlines of synapses: this one's yellow, others' white and thin."""
+        picture = np.repeat(self.em(raster)[:, :, np.newaxis], 3, axis=2)
+        if not outline:
+            return picture
+        section, box = _cut(self._layer("synapses", 1), raster)
+        for mask, colour, width in (
+            ((section != 0) & (section != syn_id), _OTHERS, 1),
+            (section == syn_id, _OWN, max(1, raster.size // 170)),
+        ):
+            if mask.any():
+                picture[_contour(_shape(mask, raster, box), width)] = colour
+        return picture
+
+    def labels(self, name: LayerName, raster: Raster) -> tuple[Array, Array]:
+        """Ids under the pixels: the ids that occur, and 1 + the place in them, or 0 for none.
+
+        Returns
+        -------
+        ids : ndarray of uint64, shape (n,)
+        index : ndarray of int64, shape (rows, columns)
+        """
+        if name == "cells" and not self._run.given("cells"):
+            return np.zeros(0, np.uint64), np.zeros((raster.size, raster.size), np.int64)
+        blocks = self._layer(name, 1)
+        h = blocks.layer.resolution
+        x, y = (np.floor(raster.centres_nm(axis) / h[axis]).astype(np.int64) for axis in (0, 1))
+        start, stop = (int(x[0]), int(y[0])), (int(x[-1]) + 1, int(y[-1]) + 1)
+        section = blocks.section(start, stop, math.floor(raster.place_nm[2] / h[2]))
+        under = section[np.ix_(x - start[0], y - start[1])].T
+        ids, index = np.unique(under, return_inverse=True)
+        index = index.reshape(under.shape)
+        return (ids[1:], index) if len(ids) and ids[0] == 0 else (ids, index + 1)
+
+    # --- layers ---------------------------------------------------------------------------------
+
+    def _layer(self, name: LayerName, factor: int) -> HeldBlocks:
+        with self._lock:
+            if (name, factor) not in self._opened:
+                layer = self._run.layer(name)
+                if factor > 1:
+                    x, y, z = layer.resolution
+                    # Else as fine as it is.
+                    with contextlib.suppress(ResolutionError):
+                        layer = layer.at((x * factor, y * factor, z))
+                self._opened[name, factor] = HeldBlocks(layer, self._most)
+            return self._opened[name, factor]
+
+    def _factor(self, raster: Raster) -> int:
+        """How much coarser the image may be read: a power of two."""
+        voxels = raster.span_nm / raster.size / self._run.config.resolution[0]
+        return min(_COARSEST, 1 << max(0, math.floor(math.log2(voxels)))) if voxels > 0 else 1
+
+    def _black_and_white(self, raster: Raster) -> tuple[float, float]:
+        with self._lock:
+            if self._contrast is None:
+                image = self._run.layer("image")
+                bounds = image.bounds
+                inside = [
+                    min(max(v, a), b)
+                    for v, a, b in zip(
+                        raster.place_nm, bounds.start_nm, bounds.stop_nm, strict=True
+                    )
+                ]
+                black, white = measured_contrast(image, inside)
+                self._contrast = black, max(white, black + 1e-6)
+            return self._contrast
+
+
+def encoded(picture: Picture) -> bytes:
+    """A picture as WebP."""
+    stream = io.BytesIO()
+    _picture(picture).save(stream, "WEBP", quality=_QUALITY, method=1)
+    return stream.getvalue()
+
+
+def _picture(values: Picture) -> Image.Image:
+    return Image.fromarray(np.ascontiguousarray(values))
+
+
+def _cut(blocks: HeldBlocks, raster: Raster) -> tuple[Array, tuple[float, float, float, float]]:
+    """Voxels under a raster, as rows and columns, and where its corners lie among them."""
+    h = blocks.layer.resolution
+    low = [corner / size for corner, size in zip(raster.corner_nm, h[:2], strict=True)]
+    high = [v + raster.span_nm / size for v, size in zip(low, h[:2], strict=True)]
+    start = [math.floor(v) - _MARGIN for v in low]
+    stop = [math.ceil(v) + _MARGIN for v in high]
+    section = blocks.section(
+        (start[0], start[1]), (stop[0], stop[1]), math.floor(raster.place_nm[2] / h[2])
+    )
+    box = (low[0] - start[0], low[1] - start[1], high[0] - start[0], high[1] - start[1])
+    return section.T, box
+
+
+def _inside(blocks: HeldBlocks, raster: Raster, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
+    """Which of the voxels of `_cut` the layer has."""
+    layer = blocks.layer
+    inside = np.zeros(shape, np.bool_)
+    z = math.floor(raster.place_nm[2] / layer.resolution[2])
+    if not layer.bounds.start[2] <= z < layer.bounds.stop[2]:
+        return inside
+    spans = []
+    for axis in (1, 0):
+        first = math.floor(raster.corner_nm[axis] / layer.resolution[axis]) - _MARGIN
+        low, high = layer.bounds.start[axis] - first, layer.bounds.stop[axis] - first
+        spans.append(slice(max(0, low), max(0, high)))
+    inside[tuple(spans)] = True
+    return inside
+
+
+def _shape(
+    mask: npt.NDArray[np.bool_], raster: Raster, box: tuple[float, float, float, float]
+) -> npt.NDArray[np.bool_]:
+    """A mask on the raster, its edge half-way between voxels."""
+    grey = _picture(mask.astype(np.uint8) * np.uint8(255))
+    scaled = grey.resize((raster.size, raster.size), Image.Resampling.BILINEAR, box=box)
+    found: npt.NDArray[np.bool_] = np.asarray(scaled) >= 128
+    return found
+
+
+def _contour(shape: npt.NDArray[np.bool_], width: int) -> npt.NDArray[np.bool_]:
+    """The rim just outside of a shape, so that it hides nothing of it."""
+    rim: npt.NDArray[np.bool_] = binary_dilation(shape, iterations=width) & ~shape
+    if not rim.any():  # all of the picture
+        rim = shape & ~binary_erosion(shape, iterations=width)
+    return rim
