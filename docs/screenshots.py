@@ -4,15 +4,15 @@
     python docs/screenshots.py demo/cnapse.toml docs/images/view_demo.png --synapse 1664926
     python docs/screenshots.py vnc/cnapse.toml docs/images/view_vnc.png --size 1200 760 --cell NAME
 
-Options that it does not know go to `cnapse view`. Needs `selenium`, chromium and chromedriver; no
-graphics card, WebGL is computed. `tests/viewing/test_browser.py` looks at the page in the same way.
+Options that it does not know go to `cnapse view`. Needs `playwright` (its package alone, not its
+browsers) and chromium; no graphics card, WebGL is computed. `tests/viewing/test_browser.py` looks
+at the page in the same way.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
-import os
 import shutil
 import signal
 import subprocess
@@ -20,18 +20,17 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-__all__ = ["CHROMIUM", "DRIVER", "chromium", "facts", "served", "settled"]
+__all__ = ["CHROMIUM", "Window", "chromium", "served", "settled"]
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
 
 _ARGUMENTS = (
-    "--headless=new",
     "--no-sandbox",
     "--disable-dev-shm-usage",
     "--disable-background-networking",
@@ -41,8 +40,7 @@ _ARGUMENTS = (
 )
 # What Neuroglancer itself says of its layers: sources and their errors, chunks that the view needs
 # and those that have come, segments that are selected.
-_FACTS = """
-return Object.fromEntries(window.viewer.layerManager.managedLayers.map(({name, layer}) => {
+_FACTS = """() => Object.fromEntries(viewer.layerManager.managedLayers.map(({name, layer}) => {
   const chunks = {needed: 0, available: 0};
   for (const drawn of layer.renderLayers) {
     const progress = drawn.layerChunkProgressInfo;
@@ -58,38 +56,67 @@ return Object.fromEntries(window.viewer.layerManager.managedLayers.map(({name, l
     ).filter(text => text),
     segments: group ? Array.from(group.value.visibleSegments, String) : [],
   }];
-}));
-"""
+}))"""
+_READY = "() => window.viewer !== undefined && window.viewer.isReady()"
+_TIMEOUT_MS = 60_000
+
+
+@dataclass(frozen=True)
+class Window:
+    """A page of a browser.
+
+    Attributes
+    ----------
+    page : playwright.sync_api.Page
+    complaints : list of str
+        What the browser and the page's program called errors, since the page was opened.
+    """
+
+    page: Any
+    complaints: list[str] = field(default_factory=list)
+
+    def open(self, address: str) -> None:
+        """Show a page."""
+        self.complaints.clear()
+        self.page.goto(address, wait_until="domcontentloaded")
+
+    def run(self, program: str, argument: object = None) -> Any:
+        """What a function in JavaScript gives."""
+        return self.page.evaluate(program, argument)
+
+    def facts(self) -> dict[str, Any]:
+        """What Neuroglancer says of each layer: chunks needed and there, errors, segments."""
+        answer: dict[str, Any] = self.run(_FACTS)
+        return answer
 
 
 @contextmanager
-def chromium(width: int, height: int) -> Iterator[Any]:
+def chromium(width: int, height: int) -> Iterator[Window]:
     """A browser whose page has a size in pixels."""
-    from selenium import webdriver
+    from playwright.sync_api import sync_playwright
 
-    os.environ.setdefault("SE_OFFLINE", "true")
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM or ""
-    for argument in _ARGUMENTS:
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    service = webdriver.ChromeService(executable_path=DRIVER)
-    driver = webdriver.Chrome(options=options, service=service)
-    try:
-        page = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
-        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", page)
-        yield driver
-    finally:
-        driver.quit()
-
-
-def facts(browser: Any) -> dict[str, Any]:
-    """What Neuroglancer says of each layer: chunks needed and there, errors, selected segments."""
-    answer: dict[str, Any] = browser.execute_script(_FACTS)
-    return answer
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=_ARGUMENTS, timeout=_TIMEOUT_MS
+        )
+        page = browser.new_page(viewport={"width": width, "height": height})
+        page.set_default_timeout(_TIMEOUT_MS)
+        window = Window(page)
+        page.on("pageerror", lambda error: window.complaints.append(str(error)))
+        page.on("console", lambda message: _note(window, message))
+        try:
+            yield window
+        finally:
+            browser.close()
 
 
-def settled(browser: Any, seconds: float = 40) -> Image.Image:
+def _note(window: Window, message: Any) -> None:
+    # Chromium asks for an icon that the client has not.
+    if message.type == "error" and "favicon" not in message.location.get("url", ""):
+        window.complaints.append(message.text)
+
+
+def settled(window: Window, seconds: float = 60) -> Image.Image:
     """The page once everything has loaded and nothing moves any more.
 
     Raises
@@ -100,17 +127,14 @@ def settled(browser: Any, seconds: float = 40) -> Image.Image:
     end = time.monotonic() + seconds
     previous = b""
     while time.monotonic() < end:
-        time.sleep(0.25)
-        ready = "return window.viewer !== undefined && window.viewer.isReady()"
-        if not browser.execute_script(ready):
+        window.page.wait_for_timeout(200)
+        if not window.run(_READY):
             continue
-        current = browser.get_screenshot_as_png()
+        current = window.page.screenshot()
         if current == previous:
             return Image.open(io.BytesIO(current)).convert("RGB")
         previous = current
-    raise TimeoutError(
-        f"not ready after {seconds} s: {facts(browser)}, {browser.get_log('browser')}"
-    )
+    raise TimeoutError(f"not ready after {seconds} s: {window.facts()}, {window.complaints}")
 
 
 @contextmanager
@@ -134,12 +158,12 @@ def _main() -> None:
     parser.add_argument("config", type=Path)
     parser.add_argument("picture", type=Path)
     parser.add_argument("--size", type=int, nargs=2, default=(1400, 900), metavar=("X", "Y"))
-    parser.add_argument("--seconds", type=float, default=40, help="how long to wait for it")
+    parser.add_argument("--seconds", type=float, default=60, help="how long to wait for it")
     arguments, options = parser.parse_known_args()
-    with served(arguments.config, *options) as address, chromium(*arguments.size) as browser:
-        browser.get(address)
-        settled(browser, arguments.seconds).save(arguments.picture, optimize=True)
-        for name, found in facts(browser).items():
+    with served(arguments.config, *options) as address, chromium(*arguments.size) as window:
+        window.open(address)
+        settled(window, arguments.seconds).save(arguments.picture, optimize=True)
+        for name, found in window.facts().items():
             sys.stdout.write(f"{name:12} {found}\n")
 
 
