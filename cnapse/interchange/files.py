@@ -12,7 +12,7 @@ import pyarrow.csv
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
-from cnapse.errors import LayerNotFoundError, TableError
+from cnapse.errors import CnapseError, LayerNotFoundError, TableError
 from cnapse.store import Store, cloud_path, local_path
 
 __all__ = ["ENDINGS", "TableFiles"]
@@ -58,8 +58,7 @@ class TableFiles:
         self.path = cloud_path(path)
         self.folder = self.path
         self.files: list[str] = self._found()
-        schema = self._schema(self.files[0])
-        self.names: list[str] = schema.names
+        self.names = self._names(self.files[0])
 
     def batches(
         self,
@@ -129,14 +128,14 @@ class TableFiles:
             )
         return sorted(names)
 
-    def _schema(self, name: str) -> pa.Schema:
+    def _names(self, name: str) -> list[str]:
         with self._readable(name) as source:
             if name.endswith(_PARQUET):
-                return pq.read_schema(source)
+                return list(pq.read_schema(source).names)
             if name.endswith(_FEATHER):
-                return pa.ipc.open_file(source).schema
+                return list(pa.ipc.open_file(source).schema.names)
             with pa.csv.open_csv(source, **_csv_options(name, None, {})) as reader:
-                return reader.schema
+                return list(reader.schema.names)
 
     @contextmanager
     def _readable(self, name: str) -> Iterator[Any]:
@@ -155,7 +154,11 @@ class TableFiles:
             else:
                 content = pa.BufferReader(Store(self.folder).read(name))
                 yield pa.CompressedInputStream(content, "gzip") if name.endswith(".gz") else content
-        except (pa.ArrowException, KeyError) as error:
+        except CnapseError:
+            raise
+        except (pa.ArrowException, KeyError, OSError, UnicodeDecodeError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # of the system; pyarrow's own for damaged files have no number
             said = " ".join(str(error).split())
             raise TableError(f"{where} cannot be read as a table: {said}") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,7 @@ _RELATIONSHIPS = {
     "synapse": SYNAPSE_OBJECT,
 }
 _ROWS = 1 << 20
+_NOT_OF_A_NAME = re.compile(r"[^a-zA-Z0-9]+")
 
 
 class ForeignSource:
@@ -60,6 +62,7 @@ class ForeignSource:
         self.columns = chosen_columns(
             files.path, files.names, kind, options.columns, points=options.points
         )
+        self._further = _further(files, options.properties)
         self.schema = AnnotationSchema(
             "POINT" if options.points else "LINE",
             tuple(
@@ -70,6 +73,10 @@ class ForeignSource:
                 )
                 for role, meaning in NUMBERS.items()
                 if role in self.columns
+            )
+            + tuple(
+                Property(name, options.properties[column], f"column {column}")
+                for name, column in self._further.items()
             ),
             tuple(name for role, name in _RELATIONSHIPS.items() if role in self.columns),
             unit,
@@ -92,10 +99,12 @@ class ForeignSource:
 
     def _types(self) -> dict[str, pa.DataType]:
         """How the columns of a CSV are read: ids and lists as text, so that nothing is rounded."""
-        return {
+        types = {column: pa.float64() for column in self._further.values()}
+        types |= {
             column: pa.string() if role in {*IDS, *ENDS, "flags"} else pa.float64()
             for role, column in reversed(self.columns.items())
         }
+        return types
 
     def _annotations(self, batch: pa.Table, first: int) -> AnnotationTable:
         rows = _Rows(batch, self.columns, self._files.path)
@@ -105,7 +114,11 @@ class ForeignSource:
             ids = np.arange(first + 1, first + count + 1, dtype=np.uint64)
         properties: dict[str, npt.NDArray[Any]] = {}
         for item in self.schema.properties:
-            if item.name == "flags":
+            if item.name in self._further:
+                column = self._further[item.name]
+                where = f"{self._files.path}, column {column!r} (--property)"
+                properties[item.name] = as_numbers(batch.column(column), where)
+            elif item.name == "flags":
                 properties[item.name] = as_flags(rows.column("flags"), rows.where("flags"))
             else:
                 properties[item.name] = rows.numbers(item.name).astype(np.float32)
@@ -169,6 +182,23 @@ class _Rows:
         if end in self.columns:
             return as_places(self.column(end), self.where(end))
         return np.stack([self.numbers(f"{end}_{axis}") for axis in "xyz"], axis=1)
+
+
+def _further(files: TableFiles, wanted: Mapping[str, str]) -> dict[str, str]:
+    """Columns to keep beside those of roles, by the name that the viewer lets them have.
+
+    Raises
+    ------
+    TableError
+        If the table has not one of them.
+    """
+    for column in wanted:
+        if column not in files.names:
+            raise TableError(
+                f"{files.path} has no column {column!r} for --property: it has "
+                f"{', '.join(files.names[:20])}"
+            )
+    return {_NOT_OF_A_NAME.sub("_", column).strip("_").lower(): column for column in wanted}
 
 
 def without_places(table: AnnotationTable, path: str, first: int, *, skip: bool) -> AnnotationTable:

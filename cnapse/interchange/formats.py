@@ -11,18 +11,26 @@ from dataclasses import dataclass
 from itertools import product
 
 from cnapse.errors import ConfigError, TableError
+from cnapse.viewing.annotations import PropertyType
 
 __all__ = [
     "ENDS",
     "FORMATS",
     "IDS",
     "NUMBERS",
+    "PROPERTY_TYPES",
     "ROLES",
     "Format",
     "chosen_columns",
     "detected",
     "parse_mapping",
+    "parse_properties",
 ]
+
+PROPERTY_TYPES: tuple[PropertyType, ...] = (
+    *("float32", "uint8", "int8", "uint16", "int16", "uint32", "int32"),
+)
+"""How a further column can be stored."""
 
 ENDS = ("pre", "post", "centre")
 """Places that a row can have. A line goes from ``pre`` to ``post``."""
@@ -186,6 +194,27 @@ def parse_mapping(texts: Sequence[str]) -> dict[str, str]:
                 f"--columns {text}: expected ROLE=COLUMN with one of the roles {', '.join(ROLES)}"
             )
         found[role] = column
+    return found
+
+
+def parse_properties(texts: Sequence[str]) -> dict[str, PropertyType]:
+    """Further columns as a user names them: ``column`` or ``column=uint32``.
+
+    Raises
+    ------
+    ConfigError
+        For a type that there is not.
+    """
+    found: dict[str, PropertyType] = {}
+    for text in texts:
+        column, _, kind = text.rpartition("=") if "=" in text else (text, "", "float32")
+        chosen = next((one for one in PROPERTY_TYPES if one == kind), None)
+        if chosen is None or not column:
+            raise ConfigError(
+                f"--property {text}: expected COLUMN or COLUMN=TYPE with one of the types "
+                f"{', '.join(PROPERTY_TYPES)}"
+            )
+        found[column] = chosen
     return found
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,9 @@ from cnapse.interchange.source import Source
 from cnapse.store import Store
 from cnapse.viewing.annotations import (
     AnnotationTable,
+    Fragment,
     Plan,
+    ShardOutput,
     WriteOptions,
     Written,
     layer_info,
@@ -26,6 +30,7 @@ from cnapse.viewing.annotations import (
     write_annotations,
 )
 from cnapse.viewing.annotations.table import as_related
+from cnapse.viewing.annotations.turns import in_turn
 
 __all__ = ["SHARDED_FROM", "write_source"]
 
@@ -42,6 +47,7 @@ def write_source(
     sharded: bool | None = None,
     overwrite: bool = False,
     rows_in_memory: int = _ROWS_IN_MEMORY,
+    workers: int = 2,
 ) -> Written:
     """Write a precomputed annotation layer of a synapse table.
 
@@ -60,6 +66,8 @@ def write_source(
         Whether a layer that is there is replaced.
     rows_in_memory : int
         The most annotations to hold.
+    workers : int
+        Threads. Of a larger table each holds a part of about a million rows, or a shard.
 
     Raises
     ------
@@ -82,39 +90,63 @@ def write_source(
         rows += len(part)
         if held is not None:
             held = [*held, part] if rows <= rows_in_memory else None
-    options = WriteOptions(sharded=rows >= SHARDED_FROM if sharded is None else sharded)
+    chosen = rows >= SHARDED_FROM if sharded is None else sharded
+    options = WriteOptions(sharded=chosen, threads=workers)
     if held is not None:
         table = _joined(held)
         _check_ids(table)
         return write_annotations(path, source.schema, table, options, overwrite=overwrite)
     plan = plan_layer(source.schema, merge_surveys(surveys), options)
-    with tempfile.TemporaryDirectory(prefix="cnapse-annotate-") as scratch:
-        _map(plan, source, Path(scratch))
-        return _reduce(plan, Path(scratch), prepare_folder(path, plan, overwrite=overwrite))
+    with (
+        tempfile.TemporaryDirectory(prefix="cnapse-annotate-") as scratch,
+        ThreadPoolExecutor(workers) as pool,
+    ):
+        _map(plan, source, Path(scratch), pool)
+        store = prepare_folder(path, plan, overwrite=overwrite)
+        return _reduce(plan, Path(scratch), store, pool)
 
 
-def _map(plan: Plan, source: Source, scratch: Path) -> None:
+def _map(plan: Plan, source: Source, scratch: Path, pool: Executor) -> None:
     """Sort all rows to files, one a shard."""
-    for part in source.parts():
-        for fragment in map_part(plan, part):
+    jobs = (partial(_mapped, plan, part) for part in source.parts())
+    for fragments in in_turn(pool, jobs, plan.options.threads):
+        for fragment in fragments:
             with _fragments(scratch, fragment.index, fragment.shard).open("ab") as file:
                 file.write(fragment.content)
 
 
-def _reduce(plan: Plan, scratch: Path, store: Store) -> Written:
+def _mapped(plan: Plan, part: AnnotationTable) -> list[Fragment]:
+    return list(map_part(plan, part))
+
+
+def _reduce(plan: Plan, scratch: Path, store: Store, pool: Executor) -> Written:
     """Make every shard, and the ``info`` last."""
     largest: dict[int, int] = {}
     files = stored = annotations = 0
-    for number, index in enumerate(plan.indexes):
-        for shard in range(index.shards):
-            made = reduce_shard(plan, number, shard, _contents(scratch, number, shard))
-            store.put_all(made.files, content_type="application/octet-stream")
-            largest[number] = max(largest.get(number, 0), made.largest)
-            files += len(made.files)
-            stored += sum(len(content) for _, content in made.files)
-            annotations += made.annotations if index.role == "by_id" else 0
+    shards = [
+        (number, shard)
+        for number, index in enumerate(plan.indexes)
+        for shard in range(index.shards)
+    ]
+    jobs = (partial(_shard, plan, scratch, store, number, shard) for number, shard in shards)
+    done = in_turn(pool, jobs, plan.options.threads)
+    for (number, _), (count, size, made) in zip(shards, done, strict=True):
+        largest[number] = max(largest.get(number, 0), made.largest)
+        files += count
+        stored += size
+        annotations += made.annotations if plan.indexes[number].role == "by_id" else 0
     store.put_json("info", layer_info(plan, largest))
     return Written(annotations, len(plan.levels), files, stored)
+
+
+def _shard(
+    plan: Plan, scratch: Path, store: Store, number: int, shard: int
+) -> tuple[int, int, ShardOutput]:
+    """Make one shard: how many files, how many bytes, and the rest without the files."""
+    made = reduce_shard(plan, number, shard, _contents(scratch, number, shard))
+    store.put_all(made.files, content_type="application/octet-stream")
+    size = sum(len(content) for _, content in made.files)
+    return len(made.files), size, made._replace(files=[])
 
 
 def _fragments(scratch: Path, index: int, shard: int) -> Path:

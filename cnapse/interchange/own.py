@@ -23,6 +23,7 @@ from cnapse.viewing.annotations import AnnotationSchema, AnnotationTable, Kind, 
 from cnapse.viewing.partner_lines import (
     PRESYNAPTIC_CELL,
     SYNAPSE_OBJECT,
+    ids_fit,
     partner_lines,
     schema,
 )
@@ -36,9 +37,6 @@ _OF_PARTNERS = (
 )
 _OF_SYNAPSES = ("syn_id", "pre_id", *_PLACE, "size", "n_partners", "flags", "doubt")
 _DOUBT = ("syn_id", "doubt")
-# What `partner_lines` makes ids up to.
-_LARGEST_ID = 1 << 54
-_MOST = 1 << 10
 _DTYPES = {c.name: c.dtype for table in (SYNAPSES, PARTNERS) for c in table.columns}
 
 
@@ -144,14 +142,8 @@ class OwnSource:
         """Whether ids count the rows, since those of the synapses are too large to make them of."""
         if self._counted is None:
             ids = (_frame(self._files, name, ("syn_id",))["syn_id"] for name in self._files.files)
-            self._counted = not all(_fits(values.to_numpy(np.uint64)) for values in ids)
+            self._counted = not all(ids_fit(values.to_numpy(np.uint64)) for values in ids)
         return self._counted
-
-
-def _fits(synapses: npt.NDArray[np.uint64]) -> bool:
-    """Whether `partner_lines` can make ids of those of the synapses."""
-    values, counts = np.unique(synapses, return_counts=True)
-    return not len(values) or (int(values[-1]) < _LARGEST_ID and int(counts.max()) <= _MOST)
 
 
 def _points_schema(unit: tuple[float, float, float]) -> AnnotationSchema:

@@ -10,7 +10,7 @@ from typing import Protocol
 from cnapse.errors import ConfigError
 from cnapse.interchange.formats import FORMATS, detected
 from cnapse.store import cloud_path
-from cnapse.viewing.annotations import AnnotationSchema, AnnotationTable
+from cnapse.viewing.annotations import AnnotationSchema, AnnotationTable, PropertyType
 
 __all__ = ["FORMAT_NAMES", "Source", "SourceOptions", "open_source"]
 
@@ -36,6 +36,9 @@ class SourceOptions:
         One place a row rather than a line.
     skip_missing : bool
         Leave rows without a position out, and count them, rather than stop at one.
+    properties : mapping of str to str
+        Further columns to keep as properties, and how each is stored; not of cnapse's own tables
+        and CREMI's files.
     """
 
     format: str | None = None
@@ -43,6 +46,7 @@ class SourceOptions:
     resolution: tuple[float, float, float] | None = None
     points: bool = False
     skip_missing: bool = False
+    properties: Mapping[str, PropertyType] = field(default_factory=dict)
 
 
 class Source(Protocol):
@@ -102,11 +106,21 @@ def open_source(path: str | Path, options: SourceOptions | None = None) -> Sourc
     if options.format not in {None, *FORMAT_NAMES}:
         raise ConfigError(f"--format {options.format}: there are {', '.join(FORMAT_NAMES)}")
     if options.format == "cremi" or cloud_path(path).endswith(_HDF5):
+        _check_plain(options, "CREMI's files")
         return CremiSource(path, options)
     files = TableFiles(path)
     own = None if options.columns else own_table(files.names)
     if options.format == "cnapse" or (options.format is None and own is not None):
+        _check_plain(options, "cnapse's own tables")
         return OwnSource(path, files, options)
     chosen = FORMATS.get(options.format or "")
     kind = chosen or detected(files.path, files.names, options.columns)
     return ForeignSource(files, kind, options)
+
+
+def _check_plain(options: SourceOptions, what: str) -> None:
+    if options.properties:
+        raise ConfigError(
+            f"--property {next(iter(options.properties))}: {what} have the properties they have; "
+            "give --format other for a table with columns of its own"
+        )

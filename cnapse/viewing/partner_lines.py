@@ -11,7 +11,14 @@ from cnapse.geometry import Resolution
 from cnapse.viewing.annotations import AnnotationSchema, AnnotationTable, Property
 from cnapse.viewing.palette import POSTSYNAPTIC, rgb
 
-__all__ = ["POSTSYNAPTIC_CELL", "PRESYNAPTIC_CELL", "SYNAPSE_OBJECT", "partner_lines", "schema"]
+__all__ = [
+    "POSTSYNAPTIC_CELL",
+    "PRESYNAPTIC_CELL",
+    "SYNAPSE_OBJECT",
+    "ids_fit",
+    "partner_lines",
+    "schema",
+]
 
 PRESYNAPTIC_CELL = "presynaptic cell"
 POSTSYNAPTIC_CELL = "postsynaptic cell"
@@ -98,6 +105,20 @@ def partner_lines(
     )
 
 
+def ids_fit(synapses: npt.NDArray[np.uint64]) -> bool:
+    """Whether lines can have ids made of those of their synapses.
+
+    Parameters
+    ----------
+    synapses : ndarray of uint64, shape (n,)
+        The synapse of each line, in any order.
+    """
+    values, counts = np.unique(synapses, return_counts=True)
+    if not len(values):
+        return True
+    return int(values[-1]) < _LARGEST_SHIFTED and int(counts.max()) <= 1 << _RANK_BITS
+
+
 def colours_of(cells: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:
     """A colour for each cell, shape (n, 3): the same wherever it is a partner."""
     palette = np.array([rgb(colour) for colour in POSTSYNAPTIC], np.uint8)
@@ -113,11 +134,11 @@ def _ids(synapses: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     begins = np.flatnonzero(np.r_[True, synapses[1:] != synapses[:-1]])
     lengths = np.diff(np.r_[begins, len(synapses)])
     ranks = np.arange(len(synapses)) - np.repeat(begins, lengths)
-    largest, most = int(synapses.max()), int(lengths.max())
-    if largest >= _LARGEST_SHIFTED or most > 1 << _RANK_BITS:
+    if not ids_fit(synapses):
         raise TableError(
-            f"lines cannot take their ids from synapses with ids up to {largest} and up to {most} "
-            f"partners (2^{64 - _RANK_BITS} and {1 << _RANK_BITS} are the limits): give first_id"
+            f"lines cannot take their ids from synapses with ids up to {synapses.max()} and up to "
+            f"{lengths.max()} partners (2^{64 - _RANK_BITS} and {1 << _RANK_BITS} are the limits): "
+            "give first_id"
         )
     return (synapses << np.uint64(_RANK_BITS)) + ranks.astype(np.uint64)
 

@@ -50,6 +50,8 @@ void main() {
 }
 """
 _SAMPLES_IN_DEPTH = 256
+# Pixels between lines where not all are drawn: twice the viewer's default, and a quarter of them.
+_SPACING = 16
 
 
 def _vec3(colour: str) -> str:
@@ -165,6 +167,8 @@ def partner_layer(address: str, linked: Sequence[str], shown: Filter = "cells") 
         "name": PARTNERS,
         "source": source_url(address),
         "shader": _PARTNER_SHADER,
+        "crossSectionAnnotationSpacing": _SPACING,
+        "projectionAnnotationSpacing": _SPACING,
     }
     if ties:
         layer["linkedSegmentationLayer"] = ties

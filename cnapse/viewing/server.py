@@ -36,6 +36,7 @@ import tornado.web
 
 from cnapse.errors import ConfigError, LayerNotFoundError
 from cnapse.viewing.bucket_files import BucketFiles, BucketFolder
+from cnapse.viewing.client import Client
 from cnapse.viewing.handlers import Files, Refusal, SilentEvents, Site, StartPage, State
 
 __all__ = ["LayerServer"]
@@ -189,7 +190,7 @@ def _application(site: Site, buckets: Mapping[str, BucketFolder]) -> tornado.web
     return tornado.web.Application(
         [
             (r"/([^/]+)/events/view", SilentEvents, shared),
-            (r"/([^/]+)/()v/view/(.*)", Files, {**shared, "root": client, "index": "index.html"}),
+            (r"/([^/]+)/()v/view/(.*)", Client, {**shared, "root": client, "index": "index.html"}),
             (r"/([^/]+)/", StartPage, shared),
             (r"/([^/]+)/state\.json", State, shared),
             *(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -39,6 +40,8 @@ class Space:
         FormatError
             If x, y or z are missing or no lengths.
         """
+        if not isinstance(dimensions, Mapping):
+            raise FormatError(f"{where}: dimensions are {dimensions!r}: x, y, z are needed")
         names = list(dimensions)
         for axis in "xyz":
             if axis not in names:
@@ -161,8 +164,10 @@ class ViewedState:
 
 
 def _nm(dimension: Any, axis: str, where: str) -> float:
-    scale, unit = dimension if isinstance(dimension, list | tuple) else (None, "")
-    if unit not in _NM or not isinstance(scale, int | float) or scale <= 0:
+    is_pair = isinstance(dimension, list | tuple) and len(dimension) == 2
+    scale, unit = dimension if is_pair else (None, "")
+    is_known = isinstance(unit, str) and unit in _NM
+    if not is_known or not isinstance(scale, int | float) or not 0 < scale < math.inf:
         raise FormatError(f"{where}: dimension {axis} is {dimension}, not a length as [4e-9, 'm']")
     # 4e-9 m is 4 nm, not 4.000000000000001: the nearest number that a person would write.
     return float(f"{scale * _NM[unit]:.12g}")

@@ -4,10 +4,17 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cnapse.errors import ConfigError, LayerNotFoundError, TableError
 from cnapse.interchange import SourceOptions, open_source, write_source
-from cnapse.interchange.formats import parse_mapping
+from cnapse.interchange.formats import (
+    PROPERTY_TYPES,
+    ROLES,
+    parse_mapping,
+    parse_properties,
+)
 
 VOXEL = (4.0, 4.0, 40.0)
 PRE, POST, SYNAPSE = "presynaptic cell", "postsynaptic cell", "synapse"
@@ -262,3 +269,61 @@ def test_what_is_asked_wrongly(tmp_path, split) -> None:
         whole(tmp_path / "t.txt")
     with pytest.raises(ConfigError, match=r"--columns pre=: expected|--columns soma=x: expected"):
         parse_mapping(["soma=x"])
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(sorted(ROLES)), st.text())))
+def test_any_name_of_a_column_is_taken(pairs) -> None:
+    """Also one with `=`; of one role the last counts."""
+    assert parse_mapping([f"{role}={column}" for role, column in pairs]) == dict(pairs)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.text())
+def test_any_text_is_a_mapping_or_refused_in_one_line(text) -> None:
+    role, equals, column = text.partition("=")
+    if equals and role in ROLES:
+        assert parse_mapping([text]) == {role: column}
+        return
+    with pytest.raises(ConfigError, match="expected ROLE=COLUMN"):
+        parse_mapping([text])
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.dictionaries(st.text(min_size=1), st.sampled_from(PROPERTY_TYPES)))
+def test_further_columns_with_their_types(wanted) -> None:
+    texts = [f"{column}={kind}" for column, kind in wanted.items()]
+    assert parse_properties(texts) == wanted
+
+
+def test_further_columns_become_properties(tmp_path, split, truth, read) -> None:
+    split["Mean Doubt"] = np.linspace(0, 1, len(split))
+    split["layer"] = np.arange(len(split)) - 3
+    for name in ("t.parquet", "t.csv"):
+        getattr(split, f"to_{name[2:]}")(tmp_path / name, index=False)
+        options = SourceOptions(
+            resolution=VOXEL, properties=parse_properties(["Mean Doubt", "layer=int8"])
+        )
+        write_source(tmp_path / f"{name}-layer", open_source(tmp_path / name, options))
+        found = read(tmp_path / f"{name}-layer")
+        for row, i in enumerate(truth.ids.tolist()):
+            assert found[i].properties["mean_doubt"] == np.float32(split["Mean Doubt"][row])
+            assert found[i].properties["layer"] == row - 3
+
+
+def test_further_columns_asked_wrongly(tmp_path, split) -> None:
+    path = tmp_path / "t.parquet"
+    split.to_parquet(path)
+    with pytest.raises(TableError, match=r"has no column 'x' for --property: it has id, valid"):
+        whole(path, resolution=VOXEL, properties={"x": "uint8"})
+    with pytest.raises(TableError, match=r"property 'size' is there twice: give each a name"):
+        whole(path, resolution=VOXEL, properties={"size": "uint8"})
+    split["large"] = 300
+    split.to_parquet(path)
+    source = open_source(path, SourceOptions(resolution=VOXEL, properties={"large": "uint8"}))
+    with pytest.raises(TableError, match=r"'large' has values from 300.* uint8 holds 0 to 255"):
+        write_source(tmp_path / "layer", source)
+    with pytest.raises(ConfigError, match=r"--property a=text: expected COLUMN or COLUMN=TYPE"):
+        parse_properties(["a=text"])
+    with pytest.raises(ConfigError, match=r"--property x: CREMI's files have the properties"):
+        whole(tmp_path / "t.hdf", properties={"x": "uint8"})

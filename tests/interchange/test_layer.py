@@ -41,7 +41,9 @@ def test_streamed_is_the_same_to_the_byte(tmp_path, source, sharded, monkeypatch
     # With 5 rows, it is not to be made at once.
     monkeypatch.delattr("cnapse.interchange.layer.write_annotations")
     streamed = write_source(tmp_path / "streamed", source, sharded=sharded, rows_in_memory=5)
-    assert held == streamed
+    alone = write_source(tmp_path / "alone", source, sharded=sharded, rows_in_memory=5, workers=1)
+    assert held == streamed == alone
+    assert content(tmp_path / "alone") == content(tmp_path / "streamed")
     assert held.annotations == 12
     assert content(tmp_path / "held") == content(tmp_path / "streamed")
     made = content(tmp_path / "held")

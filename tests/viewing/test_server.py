@@ -306,6 +306,10 @@ def test_the_client_and_the_scene(server: LayerServer) -> None:
     code = ask(server, f"/TOKEN/v/view/{script}")
     assert code.headers["Content-Type"] == "text/javascript; charset=utf-8"
     assert len(code.body) > 10_000
+    # What the client does not set, and then cannot write (viewing/client.py).
+    assert b"localAnnotationRelationships;" not in code.body
+    part = ask(server, f"/TOKEN/v/view/{script}", headers={"Range": "bytes=100-"})
+    assert part.body == code.body[100:]
     scene = ask(server, "/TOKEN/state.json")
     assert json.loads(scene.body) == {"source": server.address("image")}
 

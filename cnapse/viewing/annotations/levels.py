@@ -26,6 +26,9 @@ _MOST_LEVELS = 16
 _SEED = 2
 # Fewer of the sample in the fullest cell say little of how full it is.
 _ENOUGH = 30
+# A level that would take so much of what is left takes all: cells a little fuller are better than a
+# further level of many that hold next to nothing.
+_NEARLY_ALL = 0.6
 # Where a line is in more cells than this, smaller cells only make copies of it.
 _MOST_COPIES = 4.0
 
@@ -71,7 +74,7 @@ def levels_of(
     unit_nm : tuple of float
         Size of a stored unit.
     limit : int
-        The most annotations that a cell should hold.
+        The most annotations that a cell should hold; of the finest level, up to 1 / 0.6 of it.
     """
     extent = [high - low for low, high in zip(lower, upper, strict=True)]
     halvings = [0, 0, 0]
@@ -92,7 +95,7 @@ def levels_of(
             previous = levels[-1].shape
             fullest /= np.prod(grid.shape) / np.prod(previous)
         taken = limit / max(1.0, fullest * left)
-        last = taken >= 1 or finer is None or len(levels) == _MOST_LEVELS - 1
+        last = taken >= _NEARLY_ALL or finer is None or len(levels) == _MOST_LEVELS - 1
         if last or copies > _MOST_COPIES:
             levels.append(Level(grid.chunk, grid.shape, _ALL))
             sizes.append(survey.rows * left * copies)
