@@ -363,10 +363,12 @@ def read_metadata(path: str | Path) -> dict[str, str]:
             raise LayerNotFoundError(f"no table at {location}: expected a .parquet or parts")
         location = f"{location}/{min(names)}"
     folder, _, name = location.rpartition("/")
+    data = io.BytesIO(Store(folder).read(name))
     try:
-        found = pq.read_schema(io.BytesIO(Store(folder).read(name))).metadata or {}
-    except pa.ArrowInvalid as error:
-        raise TableError(f"{location} is not a Parquet table: {error}") from error
+        found = pq.read_schema(data).metadata or {}
+    except (pa.ArrowException, OSError, ValueError) as error:
+        said = " ".join(str(error).split())
+        raise TableError(f"{location} is not a Parquet table: {said}") from error
     return {key.decode(): value.decode() for key, value in found.items()}
 
 
@@ -423,7 +425,12 @@ def _from_csv(data: bytes) -> pd.DataFrame:
         name: np.dtype(_DTYPES[name]) for name in header if name in _DTYPES and name not in text
     }
     dtypes: dict[str, Any] = {**numbers, **dict.fromkeys(text, "str")}
-    table = pd.read_csv(io.BytesIO(data), dtype=dtypes)
+    try:
+        # Else 1e30 would become some other id, with a warning only.
+        with np.errstate(invalid="raise"):
+            table = pd.read_csv(io.BytesIO(data), dtype=dtypes)
+    except (FloatingPointError, OverflowError) as error:
+        raise ValueError("it has a number that is too large for its column") from error
     for name in text:
         table[name] = table[name].fillna("")
     if "flags" in table.columns:

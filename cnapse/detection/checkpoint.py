@@ -34,7 +34,7 @@ from cnapse.detection.registry import (
     network_state,
 )
 from cnapse.detection.weights import DAMAGED, check_weights, read_weights, unet_widths
-from cnapse.errors import CheckpointError, ConfigError
+from cnapse.errors import CheckpointError, CnapseError, ConfigError
 from cnapse.geometry import Box, Resolution
 from cnapse.store import Store, canonical_json
 
@@ -381,16 +381,18 @@ def _from_dict(
             weights={name: torch.from_numpy(array) for name, array in arrays.items()},
             resolution=(x, y, z),
             architecture=described["architecture"],
-            options={"widths": described["widths"]} if first else described["options"],
+            options={"widths": described["widths"]} if first else dict(described["options"]),
             statistics=described["statistics"],
             sections=int(described.get("sections", 1)),
             classes=tuple(described.get("classes", _ONE_CLASS)),
             normalization=ImageNormalization.from_dict(described["normalization"]),
             tile=(tile_x, tile_y),
             halo=int(described["halo"]),
-            provenance=described["provenance"],
+            provenance=dict(described["provenance"]),
         )
-    except (KeyError, TypeError) as error:
-        raise CheckpointError(f"{where}/{_MODEL} is damaged: {error}") from error
     except CheckpointError as error:
         raise CheckpointError(f"{where}: {error}") from error
+    except CnapseError:
+        raise
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{where}/{_MODEL} is damaged: {error}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import struct
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -23,6 +24,7 @@ DAMAGED = (
     LookupError,
     AttributeError,
     TypeError,
+    struct.error,
 )
 _PREFIXES = ("module.", "model.", "_orig_mod.")
 _MOST_PREFIXES = 3

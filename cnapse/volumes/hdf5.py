@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cnapse.errors import ConfigError, FormatError, LayerNotFoundError, storage_error
+from cnapse.errors import CnapseError, ConfigError, FormatError, LayerNotFoundError, storage_error
 from cnapse.volumes.arrays import ArraySource, Metadata, choose_axes, one_line
 from cnapse.volumes.sources import Source, file_identity
 from cnapse.volumes.units import in_nm
@@ -59,9 +59,16 @@ def open_hdf5(
     if not path.is_file():
         raise LayerNotFoundError(f"{path}: no such file or folder: check the path")
     with _opened(path) as file:
-        node = _find(file, path, dataset)
-        array = _Dataset(path, node)
-        stated = _metadata(node)
+        try:
+            node = _find(file, path, dataset)
+            array = _Dataset(path, node)
+            stated = _metadata(node)
+        except CnapseError:
+            raise
+        except (KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
+            raise FormatError(
+                f"{path} is not a readable HDF5 file ({one_line(error)}): copy it again"
+            ) from error
     default = "zyx"
     chosen = choose_axes(array, stated.axes, axes, default=default, ignore_metadata=ignore_metadata)
     return ArraySource(array, stated, chosen)

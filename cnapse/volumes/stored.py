@@ -41,6 +41,7 @@ SMALLEST_CREDIBLE_NM = 0.05
 Kind = Literal["image", "segmentation"]
 Array = npt.NDArray[Any]
 
+_NO_OFFSET = (0, 0, 0)
 _MESSAGE_LENGTH = 300
 # What codecs raise on bytes that are not theirs; the rest is disk or network.
 _DAMAGE = (ValueError, IndexError, RuntimeError, EOFError, zlib.error, gzip.BadGzipFile)
@@ -262,6 +263,16 @@ def _check_layer_folder(folder: Path) -> None:
 
 
 def _checked_info(path: str, info: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return _credible(path, info)
+    except CnapseError:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        said = f"{type(error).__name__}: {_one_line(error)}"
+        raise FormatError(f"{path}: its info does not describe a volume: {said}") from error
+
+
+def _credible(path: str, info: dict[str, Any]) -> dict[str, Any]:
     if info.get("type") not in ("image", "segmentation") or not info.get("scales"):
         raise FormatError(
             f"{path}: its info describes no volume (type {info.get('type')!r}): "
@@ -272,7 +283,12 @@ def _checked_info(path: str, info: dict[str, Any]) -> dict[str, Any]:
             f"{path} is empty: its info says a size of {info['scales'][0]['size']} voxels: "
             "make the layer again from a volume that has some"
         )
+    if int(info.get("num_channels", 1)) < 1:
+        raise FormatError(f"{path}: its info says {info['num_channels']} channels: one is needed")
     for scale in info["scales"]:
+        for key in ("size", "resolution", "voxel_offset"):
+            if len(scale.get(key, _NO_OFFSET)) != len(_NO_OFFSET):
+                raise FormatError(f"{path}: its info has {key} {scale[key]}: x, y, z are needed")
         if min(scale["resolution"]) < SMALLEST_CREDIBLE_NM:
             raise ResolutionError(
                 f"{path}: the resolution {scale['resolution']} in its info looks like micrometres: "

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
+import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import tifffile
 
-from cnapse.errors import FormatError, storage_error
+from cnapse.errors import CnapseError, FormatError, storage_error
 from cnapse.geometry import Resolution, Triple
 from cnapse.volumes.sections import check_numbering, check_same, find_sections
 from cnapse.volumes.sources import Source, file_identity
@@ -27,6 +28,8 @@ from cnapse.volumes.units import in_nm, shortest
 __all__ = ["SUFFIXES", "TiffSections", "TiffStack", "open_tiff"]
 
 SUFFIXES = (".tif", ".tiff", ".btf", ".tf8")
+# What tags that make no sense lead to.
+_DAMAGED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, struct.error)
 
 Array = npt.NDArray[Any]
 
@@ -158,7 +161,9 @@ def _opened(path: Path) -> Iterator[tifffile.TiffFile]:
     try:
         with tifffile.TiffFile(path) as tif:
             yield tif
-    except tifffile.TiffFileError as error:
+    except CnapseError:
+        raise
+    except (tifffile.TiffFileError, *_DAMAGED) as error:
         raise FormatError(
             f"{path} is not a readable TIFF file ({error}): give TIFF, PNG, HDF5, Zarr, N5 or a "
             "precomputed layer"
