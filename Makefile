@@ -29,7 +29,7 @@ lint: $(READY)  ## Style, types, arrows between the packages
 	$(BIN)/lint-imports
 
 docs: $(READY)  ## The documentation, in build/site; its links are checked and its code blocks run
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	$(BIN)/python -m pytest tests/docs tests/test_docs.py
 
 bench: $(READY)  ## Timings beside other tools

@@ -11,15 +11,18 @@ from __future__ import annotations
 
 import argparse
 import io
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 # EM is noise to PNG: few greys keep a picture below 300 kB. (greys, other colours)
 _PALETTES = ((48, 128), (32, 96), (24, 64), (16, 48), (12, 32))
+_SOURCES = Path(__file__).parent / "src"
 _LARGEST = 290_000
 _ARGUMENTS = ("--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
 _TIMEOUT_MS = 60_000
@@ -54,12 +57,20 @@ class Album:
         (self.folder / f"review_{name}.png").write_bytes(packed.getvalue())
 
 
+def _own_colours() -> npt.NDArray[np.uint8]:
+    """The colours that the page names, so that they are shown as they are."""
+    sources = [*_SOURCES.glob("styles/*.css"), _SOURCES / "lib/colours.ts"]
+    text = "".join(path.read_text() for path in sources)
+    found = sorted(set(re.findall(r"#([0-9a-f]{6})\b", text)))
+    return np.frombuffer(bytes.fromhex("".join(found)), np.uint8).reshape(-1, 3)
+
+
 def _few_colours(picture: Image.Image, greys: int, colours: int) -> Image.Image:
     """A picture with a palette of its own: even greys, and what it has of other colours."""
     pixels = np.asarray(picture).reshape(-1, 3)
     coloured = pixels[np.ptp(pixels.astype(np.int16), axis=1) > 12]
     grey = np.repeat(np.linspace(0, 255, greys).round().astype(np.uint8)[:, None], 3, axis=1)
-    palette = [grey]
+    palette = [grey, _own_colours()]
     if len(coloured):
         # Each colour once: a small blue cell counts as much as a large green one.
         side = Image.fromarray(np.unique(coloured & 0xF8, axis=0)[None])
@@ -101,11 +112,11 @@ def walk(album: Album, link: str) -> None:
     album.press("v", "Enter")
     album.press("g", "o")
     album.see(".card")
-    album.take("marked")
     album.press("Enter")
     album.see(".modes")
     album.page.wait_for_timeout(2500)
-    album.press("s", "Space", "2", ".", "Space", ",")
+    album.press("s", "ArrowLeft", "ArrowLeft", *["Shift+ArrowUp"] * 6, "Space", "2")
+    album.press(*["ArrowRight"] * 4, *["Shift+ArrowDown"] * 13, "Space")
     album.take("objects")
     album.press("Escape", "g", "r")
     album.take("progress")

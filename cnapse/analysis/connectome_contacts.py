@@ -117,7 +117,8 @@ def read_contacts(path: str | Path, connectome: Connectome) -> Contacts:
     engine.run(
         f"CREATE TABLE {pairs} AS WITH known AS ({known}), "  # noqa: S608
         f"summed AS (SELECT a, b, sum(area ORDER BY area) AS area FROM {given} GROUP BY a, b), "
-        "mirrored AS (SELECT a, b, area FROM summed UNION ALL SELECT s.b, s.a, s.area FROM summed AS s "
+        "mirrored AS (SELECT a, b, area FROM summed UNION ALL "
+        "SELECT s.b, s.a, s.area FROM summed AS s "
         "ANTI JOIN summed AS t ON t.a = s.b AND t.b = s.a) "
         "SELECT x.cell AS pre, y.cell AS post, sum(area ORDER BY area) AS area FROM mirrored "
         f"JOIN known AS x ON x.key = a JOIN known AS y ON y.key = b "

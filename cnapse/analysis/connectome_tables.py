@@ -126,9 +126,9 @@ def build_tables(synapses: Synapses, thresholds: Thresholds) -> Tables:
     _base_view(synapses, base)
     scale, has_sizes = _scale(synapses, base)
     cells = f"cells_{number}"
-    _cells(synapses, base, cells)
+    by_id = _cells(synapses, base, cells)
     rows = f"rows_{number}"
-    _rows_view(engine, base, cells, rows, thresholds)
+    _rows_view(engine, base, rows, _joins(cells, by_id=by_id), thresholds)
     edges = f"edges_{number}"
     _edges(engine, rows, edges, cells, thresholds, scale)
     return Tables(cells, rows, edges, scale, has_sizes)
@@ -174,7 +174,8 @@ def _scale(synapses: Synapses, base: str) -> tuple[float, bool]:
     return math.ldexp(1.0, min(power, _LARGEST_POWER)), True
 
 
-def _cells(synapses: Synapses, base: str, cells: str) -> None:
+def _cells(synapses: Synapses, base: str, cells: str) -> bool:
+    """Number the cells; whether all ends are told apart by their ids alone."""
     engine, ends = synapses.engine, f"ends_of_{cells}"
     engine.run(
         f"CREATE TABLE {ends} AS WITH found AS ("  # noqa: S608 - all of this is ours
@@ -194,12 +195,25 @@ def _cells(synapses: Synapses, base: str, cells: str) -> None:
         "CASE WHEN name = '' THEN CAST(key AS VARCHAR) ELSE name END AS label, name, key, "
         "coalesce(ids, []) AS ids, name <> '' AS named FROM grouped"
     )
+    (named_alone,) = engine.row(f"SELECT count(*) FROM {ends} WHERE id = 0")  # noqa: S608
+    # Text is slow to compare, row by row.
+    own = "''" if named_alone == 0 else "e.own"
     engine.run(
-        f"CREATE TABLE cell_of_{cells} AS SELECT e.id, e.own, c.cell FROM {ends} AS e "  # noqa: S608
-        f"JOIN {cells} AS c ON c.name = e.name "
+        f"CREATE TABLE cell_of_{cells} AS SELECT DISTINCT e.id, {own} AS own, c.cell "  # noqa: S608
+        f"FROM {ends} AS e JOIN {cells} AS c ON c.name = e.name "
         "AND c.key = CASE WHEN e.name = '' THEN e.id ELSE 0 END"
     )
     engine.run(f"DROP TABLE {ends}")
+    return bool(named_alone == 0)
+
+
+def _joins(cells: str, *, by_id: bool) -> str:
+    """What gives a row its cells, in SQL."""
+    joins = []
+    for cell, end in (("a", "pre"), ("b", "post")):
+        own = "" if by_id else f" AND {cell}.own = r.{end}_name"
+        joins.append(f"LEFT JOIN cell_of_{cells} AS {cell} ON {cell}.id = r.{end}_key{own}")
+    return " ".join(joins)
 
 
 def _check_names(synapses: Synapses, ends: str) -> None:
@@ -224,7 +238,7 @@ def _check_names(synapses: Synapses, ends: str) -> None:
         )
 
 
-def _rows_view(engine: Engine, base: str, cells: str, rows: str, thresholds: Thresholds) -> None:
+def _rows_view(engine: Engine, base: str, rows: str, joins: str, thresholds: Thresholds) -> None:
     """Thresholds are numbers of ours by now: a view cannot have parameters."""
     reasons = ["WHEN a.cell IS NULL THEN 'no_pre'", "WHEN b.cell IS NULL THEN 'no_post'"]
     for name, least in (("size", thresholds.min_size), ("share", thresholds.min_share)):
@@ -233,9 +247,7 @@ def _rows_view(engine: Engine, base: str, cells: str, rows: str, thresholds: Thr
             reasons.append(f"WHEN coalesce(r.{name} < {limit}, TRUE) THEN 'min_{name}'")
     engine.run(
         f"CREATE VIEW {rows} AS SELECT r.*, a.cell AS pre_cell, b.cell AS post_cell, "  # noqa: S608
-        f"CASE {' '.join(reasons)} ELSE '' END AS reason FROM {base} AS r "
-        f"LEFT JOIN cell_of_{cells} AS a ON a.id = r.pre_key AND a.own = r.pre_name "
-        f"LEFT JOIN cell_of_{cells} AS b ON b.id = r.post_key AND b.own = r.post_name"
+        f"CASE {' '.join(reasons)} ELSE '' END AS reason FROM {base} AS r {joins}"
     )
 
 

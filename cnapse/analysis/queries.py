@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
-from cnapse.analysis.queries_engine import MEMORY_GB, Engine
+from cnapse.analysis.queries_engine import MEMORY_GB, Engine, in_frame
 from cnapse.analysis.queries_layout import Layout, Reading
 from cnapse.analysis.queries_open import open_table, partners_path
 from cnapse.errors import ConfigError, TableError
@@ -223,11 +223,14 @@ class Synapses:
             pre_id, post and post_id. A cell without a name is called by its id; one without an id
             has none (``<NA>``).
         """
-        return self._engine.frame(self._query(), self._bound)
+        import pyarrow as pa
+
+        return in_frame(pa.Table.from_batches(list(self.batches())))
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The rows of `to_pandas`, some at a time, as Arrow."""
-        return self._engine.batches(self._query(), self._bound)
+        batches = self._engine.batches(self._query(), self._bound)
+        return map(self._called, batches) if len(self._names) else batches
 
     def edges(self) -> pd.DataFrame:
         """The edge list of these rows; see `cnapse.analysis.connectome.Connectome.edges`."""
@@ -278,28 +281,32 @@ class Synapses:
         return replace(self, _conditions=(*self._conditions, *conditions))
 
     def _query(self) -> str:
-        """Rows under their columns, with cells by name."""
+        """Rows under their columns, in the order of the table: a join would lose it."""
         columns = []
-        for name in dict.fromkeys(
-            ["syn_id", "pre", "pre_id", "post", "post_id", *self.layout.names]
-        ):
+        ends = ["pre", "pre_id", "post", "post_id"]
+        for name in dict.fromkeys(["syn_id", *ends, *self.layout.names]):
             if name in ("pre", "post"):
                 columns.append(
-                    f"coalesce({name}_list.name, nullif({name}_name, ''), "
+                    f"coalesce(nullif({name}_name, ''), "
                     f"CAST(nullif({name}_key, 0) AS VARCHAR), '') AS {name}"
                 )
             elif name in ("pre_id", "post_id"):
                 columns.append(f"nullif({name.removesuffix('_id')}_key, 0) AS {name}")
             elif name in self.layout.names:
                 columns.append(f"r.{name} AS {name}")
-        lists = " ".join(
-            f"LEFT JOIN names AS {end}_list ON {end}_list.id = r.{end}_key"
-            for end in ("pre", "post")
-        )
-        return (
-            f"SELECT {', '.join(columns)} FROM "  # noqa: S608 - values are bound
-            f"(SELECT * FROM keyed_rows WHERE {self.where[0]}) AS r {lists}"
-        )
+        return f"SELECT {', '.join(columns)} FROM keyed_rows AS r WHERE {self.where[0]}"  # noqa: S608
+
+    def _called(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The rows with names of the list in place of the ids."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        for end in ("pre", "post"):
+            cells = batch.column(f"{end}_id")
+            named = pa.array(self._names.of(cells.fill_null(0).to_numpy()))
+            values = pc.if_else(cells.is_valid(), named, batch.column(end))
+            batch = batch.set_column(batch.schema.get_field_index(end), end, values)
+        return batch
 
     def _is(self, end: str, cell: int | str) -> _Condition:
         """Whether a cell is at an end of a row."""

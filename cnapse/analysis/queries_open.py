@@ -18,7 +18,7 @@ from cnapse.analysis.queries_engine import Engine
 from cnapse.analysis.queries_layout import Layout, Reading, layout_of
 from cnapse.config import load_config
 from cnapse.errors import DamagedFileError, LayerNotFoundError, TableError
-from cnapse.interchange.files import TableFiles
+from cnapse.interchange.files import ENDINGS, TableFiles
 from cnapse.names import Names
 from cnapse.store import Store, local_path
 
@@ -53,7 +53,7 @@ def partners_path(path: str | Path) -> str:
             f"{place}: a CREMI file names places, not cells: no connectome can be made of it; give "
             "a table of partners"
         )
-    if Path(place).suffix or _holds_parts(place):
+    if place.endswith(ENDINGS) or _is_file(place) or _holds_parts(place):
         return place
     for name in _PLACES:
         folder, _, last = f"{place}/{name}".rpartition("/")
@@ -92,7 +92,8 @@ def open_table(
     """
     files = TableFiles(path)
     kinds = _types(files)
-    layout = layout_of(files.path, kinds, reading, text=files.files[0].endswith(_TEXT))
+    shown = files.path.removeprefix("file://")
+    layout = layout_of(shown, kinds, reading, text=files.files[0].endswith(_TEXT))
     local = _local_parquet(files)
     if local and layout.in_place(kinds) and len({n.lower() for n in kinds}) == len(kinds):
         if verify:
@@ -104,6 +105,11 @@ def open_table(
     _load_names(engine, names)
     engine.run(f"CREATE VIEW keyed_rows AS SELECT *, {_keys(layout, names)} FROM synapse_rows")  # noqa: S608
     return layout
+
+
+def _is_file(place: str) -> bool:
+    local = local_path(place)
+    return local is not None and local.is_file()
 
 
 def _holds_parts(place: str) -> bool:
@@ -137,7 +143,7 @@ def _types(files: TableFiles) -> dict[str, pa.DataType]:
 def _converted(files: TableFiles, layout: Layout) -> Iterator[pa.RecordBatch]:
     theirs = list(dict.fromkeys(layout.columns.values()))
     for batch in files.batches(theirs, layout.csv_types()):
-        yield layout.convert(batch, files.path)
+        yield layout.convert(batch, files.path.removeprefix("file://"))
 
 
 def _verify(files: list[Path], columns: list[str]) -> None:

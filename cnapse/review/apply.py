@@ -12,17 +12,24 @@ done, or stands against another decision or a new prediction, is a conflict.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from cnapse.errors import ReviewError
 from cnapse.geometry import Box, triple
-from cnapse.review.apply_carry import Carrier, Match, voxel_at
-from cnapse.review.apply_objects import Objects
+from cnapse.review.apply_carry import Match, voxel_at
+from cnapse.review.apply_records import (
+    Cells,
+    Conflict,
+    ConflictKind,
+    Outcome,
+    Plan,
+    Settings,
+    Source,
+)
 from cnapse.review.apply_repaint import read_repaint
 from cnapse.review.apply_shapes import ball, component_at, nearest_markers
 from cnapse.review.decisions import (
@@ -36,16 +43,8 @@ from cnapse.review.decisions import (
     VerdictDecision,
 )
 from cnapse.review.standing import Standing
-from cnapse.store import Store
 
-__all__ = ["Conflict", "Outcome", "Plan", "Predictions", "Settings", "Source", "make_plan"]
-
-ConflictKind = Literal[
-    "gone", "ambiguous", "contradiction", "prediction", "impossible", "dust", "partner"
-]
-Cells = tuple[int, frozenset[int]]
-Predictions = Callable[[int], Cells]
-"""Gives the presynaptic cell and the partners that the run found for a synapse of its table."""
+__all__ = ["make_plan"]
 
 _ADD_WINDOW_NM = 400.0
 _AIM_NM = 40.0
@@ -53,93 +52,6 @@ _BALL_NM = 60.0
 _LOWER = (0.75, 0.5, 0.25)
 _FEWEST = 8
 _LARGEST_SPLIT = 1 << 27
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How decisions are applied.
-
-    Parameters
-    ----------
-    unsure
-        Whether synapses of which a reviewer was not sure are kept.
-    threshold, min_voxels
-        Of the run's objects.
-    """
-
-    unsure: Literal["keep", "drop"] = "keep"
-    threshold: float = 0.5
-    min_voxels: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A run, as far as decisions need it.
-
-    Parameters
-    ----------
-    objects : Objects
-        Of its layer, not edited yet.
-    carrier : Carrier
-        Of its table.
-    predicted : callable
-        What it says of a synapse's cells.
-    probability : callable, optional
-        Gives the probability over a box, uint8.
-    repaints : Store
-        The folder in which repainted boxes are kept.
-    """
-
-    objects: Objects
-    carrier: Carrier
-    predicted: Predictions
-    probability: Callable[[Box], npt.NDArray[Any]] | None
-    repaints: Store
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of a decision: the objects it is about now, and what was done."""
-
-    decision: Decision
-    now: tuple[int, ...]
-    matched: str
-    what: str
-
-
-@dataclass(frozen=True, slots=True)
-class Conflict:
-    """What a person should look at again."""
-
-    decision: Decision
-    now: int
-    kind: ConflictKind
-    what: str
-
-
-@dataclass(slots=True)
-class Plan:
-    """What is to be made of the run.
-
-    Attributes
-    ----------
-    objects : Objects
-        After all edits.
-    confirmed, partners : dict of synapse id to decision
-        Verdicts "true", and cells, of synapses that there are then.
-    added : dict of synapse id to decision
-    edited : dict of synapse id to decision
-        The last decision that changed an object's voxels.
-    outcomes, conflicts : list
-    """
-
-    objects: Objects
-    confirmed: dict[int, VerdictDecision] = field(default_factory=dict)
-    partners: dict[int, PartnersDecision] = field(default_factory=dict)
-    added: dict[int, AddDecision] = field(default_factory=dict)
-    edited: dict[int, Decision] = field(default_factory=dict)
-    outcomes: list[Outcome] = field(default_factory=list)
-    conflicts: list[Conflict] = field(default_factory=list)
 
 
 def make_plan(
@@ -237,15 +149,17 @@ class _Planner:
 
     def _merge(self, decision: MergeDecision) -> None:
         found = []
+        how = "id"
         for syn_id in decision.new.syn_ids:
             match = self._match(decision, syn_id)
+            how = match.how if match.syn_id and match.how != "id" else how
             now = self._present(decision, match) if match.syn_id else None
             if now is not None:
                 found.append(now)
         different = sorted(set(found))
         if len(different) < 2:
             what = "one object already" if len(found) > 1 else "nothing to merge with"
-            self._done(decision, tuple(different), "id", what)
+            self._done(decision, tuple(different), how, what)
             return
         kept = self.objects.merge(different)
         for other in different[1:]:
@@ -255,7 +169,7 @@ class _Planner:
                 self.plan.added.pop(other)
         self.plan.edited[kept] = decision
         others = ", ".join(str(i) for i in different[1:])
-        self._done(decision, (kept,), "id", f"{others} merged into {kept}")
+        self._done(decision, (kept,), how, f"{others} merged into {kept}")
 
     def _split(self, decision: SplitDecision) -> None:
         places = [place for group in decision.new.markers for place in group]

@@ -88,12 +88,17 @@ def timestamp(when: datetime | None = None) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+_EXACT = 1 << 53
+
+
 def _whole(value: object) -> object:
     """An id of JSON: its digits as a string, since JavaScript has no uint64."""
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 20:
         return int(value)
+    if isinstance(value, float) and value.is_integer() and abs(value) <= _EXACT:
+        return int(value)  # 3.0 is a whole number of JSON
     if isinstance(value, bool) or not isinstance(value, int):
-        # Values that pydantic would round: True, 3.0, "3.0".
+        # Values that pydantic would round: True, "3.0".
         raise ValueError("an id is a whole number, as a string of digits")  # noqa: TRY004
     return value
 
@@ -158,7 +163,10 @@ CellId = Annotated[_Id, _schema(0)]
 """Id of a cell, or of an object, that may be none (0)."""
 SynapseId = Annotated[_Id, Field(ge=1), _schema(1)]
 """Id of an object, or of a cell that is one."""
-_Uuid = Annotated[str, BeforeValidator(_canonical)]
+_UUID_PATTERN = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
+_Uuid = Annotated[
+    str, BeforeValidator(_canonical), Field(json_schema_extra={"pattern": _UUID_PATTERN})
+]
 _Time = Annotated[str, BeforeValidator(_utc)]
 _Name = Annotated[str, Field(max_length=_LONGEST_NAME), AfterValidator(_printable)]
 _Nm = Annotated[float, Field(ge=-_FARTHEST_NM, le=_FARTHEST_NM, allow_inf_nan=False)]

@@ -6,7 +6,7 @@ import { useKeys } from "./lib/keys";
 import { outbox } from "./lib/outbox";
 import { go, route, visit } from "./lib/route";
 import { useStore } from "./lib/store";
-import { session, tell, undoLast } from "./lib/work";
+import { newReviewer, session, tell, undoLast } from "./lib/work";
 import { Banner, Header, TABS, useProgress } from "./parts/header";
 import { Help } from "./parts/help";
 import { Toast } from "./parts/toast";
@@ -56,8 +56,14 @@ export function App() {
   return <Work session={here} />;
 }
 
+let lastReviewer = "";
+
 function begin(found: Session): void {
-  if (found.reviewer) outbox.open(found.run_id, found.reviewer);
+  if (found.reviewer) {
+    if (found.reviewer !== lastReviewer) newReviewer();
+    lastReviewer = found.reviewer;
+    outbox.open(found.run_id, found.reviewer);
+  }
   session.set(found);
   document.title = `${found.title} · cnapse review`;
 }

@@ -152,7 +152,8 @@ def connectome(
         files = write_connectome(export, output, wanted, redo=redo)
         _report(made)
         if areas is not None and areas.unknown:
-            print(f"{areas.unknown:,} rows of {contacts} are about cells that the table has not")
+            said = _many(areas.unknown, "row of {} names", "rows of {} name").format(contacts)
+            print(f"{said} a cell that the table has not")
         _files(output, files)
 
 
@@ -178,17 +179,22 @@ def _report(made: Connectome) -> None:
     )
     left = made.left_out()
     for meaning, rows in zip(left["meaning"], left["rows"], strict=True):
-        print(f"left out: {rows:,} {'row' if rows == 1 else 'rows'}: {meaning}")
+        print(f"left out: {_many(rows, 'row', 'rows')}: {meaning}")
     if counts.merged_cells:
-        print(f"{counts.merged_cells:,} cells are made of several ids of one name")
+        print(f"{_many(counts.merged_cells, 'cell is', 'cells are')} made of several ids")
     if counts.unnamed_cells:
-        print(f"{counts.unnamed_cells:,} cells have no name: unnamed.csv")
+        print(f"{_many(counts.unnamed_cells, 'cell has', 'cells have')} no name: unnamed.csv")
     if counts.autapse_edges:
         whether = "counted" if made.thresholds.autapses else "left out"
-        print(
-            f"{counts.autapse_edges:,} cells connect to themselves ({counts.autapse_rows:,} rows, "
-            f"{whether}): autapses.csv"
+        cells = _many(
+            counts.autapse_edges, "cell connects to itself", "cells connect to themselves"
         )
+        print(f"{cells} ({_many(counts.autapse_rows, 'row', 'rows')}, {whether}): autapses.csv")
+
+
+def _many(count: int, one: str, more: str) -> str:
+    """A number and what is counted."""
+    return f"{count:,} {one if count == 1 else more}"
 
 
 def _files(output: str, files: list[Path]) -> None:

@@ -65,6 +65,8 @@ def query(
     """Ask a table of any size: the synapses of a cell, between two cells, in a box."""
     from cnapse.analysis.queries import Synapses
 
+    if cell is None and side != "either":
+        raise ConfigError("--side is of --cell: give a cell")
     if side not in _SIDES:
         raise ConfigError(f"--side {side}: there are {', '.join(_SIDES)}")
     with Synapses.open(
@@ -92,11 +94,12 @@ def _answer(found: Synapses, output: str | None, *, edges: bool) -> None:
     what = "edges" if edges else "rows"
     batches = connectome_of(found).edge_batches() if edges else found.batches()
     if output is not None:
-        print(f"{write_rows(batches, output):,} {what} written to {output}")
+        written = write_rows(batches, output)
+        print(f"{written:,} {what[: -1 if written == 1 else None]} written to {output}")
         return
     first = next(batches).slice(0, _SHOWN)
     count = connectome_of(found).counts().edges if edges else found.count()
     shown = in_frame(pa.Table.from_batches([first]))
     print(shown.drop(columns="link", errors="ignore").to_string(index=False))
     rest = f"; the first {_SHOWN} are shown, all with -o FILE" if count > _SHOWN else ""
-    print(f"{count:,} {what}{rest}")
+    print(f"{count:,} {what[: -1 if count == 1 else None]}{rest}")

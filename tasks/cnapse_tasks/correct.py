@@ -21,9 +21,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from cnapse.errors import ConfigError, DamagedFileError, LayerExistsError, LayerNotFoundError
-from cnapse.review.apply import Conflict, Plan, Predictions, Settings, Source, make_plan
+from cnapse.review.apply import make_plan
 from cnapse.review.apply_carry import Carrier
 from cnapse.review.apply_objects import Objects
+from cnapse.review.apply_records import Conflict, Plan, Predictions, Settings, Source
 from cnapse.review.decisions import Decision
 from cnapse.review.standing import standing
 from cnapse.store import Store, canonical_json, cloud_path, local_path
@@ -339,6 +340,11 @@ def _begin(out: Store, run: Run, known: _Known, objects: Objects) -> frozenset[i
         "fingerprint": known.fingerprint,
         "blocks": may_be,
     }
+    local = local_path(out.path)
+    if local is not None and known.dirty:
+        # Halves of files that a killed call left.
+        for part in local.rglob(".*.part"):
+            part.unlink(missing_ok=True)
     if not known.same_run:
         # The note goes away last: without it the folder would be someone else's.
         out.put_json(_BEGUN, {**note, "fingerprint": "", "blocks": []})

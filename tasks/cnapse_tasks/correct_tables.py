@@ -10,8 +10,8 @@ import pandas as pd
 
 from cnapse.names import load_names
 from cnapse.partners.doubt import with_doubt
-from cnapse.review.apply import Cells, Conflict, Plan
 from cnapse.review.apply_partners import Corrected, Reached, with_decisions
+from cnapse.review.apply_records import Cells, Conflict, Plan
 from cnapse.review.decisions import Decision
 from cnapse.store import Store
 from cnapse.tables import (
@@ -89,7 +89,8 @@ def corrected_tables(
     -------
     tables : Tables
     conflicts : list of Conflict
-        Partners that are not near their synapse.
+        Partners that are not near their synapse; those that were chosen in an earlier correction
+        and were found anew.
     """
     synapses = _with_columns(run.synapses, CORRECTED_SYNAPSES)
     partners = _with_columns(run.partners, CORRECTED_PARTNERS)
@@ -121,6 +122,7 @@ def corrected_tables(
         )
         for syn_id, cell in made.far
     ]
+    conflicts += _lost_choices(run.partners, plan, redone)
     names = (CORRECTED_SYNAPSES.names, CORRECTED_PARTNERS.names)
     return Tables(synapses[names[0]], partners[names[1]]), conflicts
 
@@ -161,6 +163,24 @@ def _who(decision: Decision, *, loop: bool = False) -> tuple[str, ...]:
 
 def _csv(names: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> bytes:
     return csv_bytes(pd.DataFrame(list(rows), columns=list(names), dtype="str"))
+
+
+def _lost_choices(partners: pd.DataFrame, plan: Plan, redone: set[int]) -> list[Conflict]:
+    """Where the run is a corrected one: cells that people chose for objects that changed again."""
+    if "provenance" not in partners:
+        return []
+    chosen = partners.loc[partners["provenance"] != "predicted", "syn_id"].unique().tolist()
+    now_of = {syn_id: plan.objects.resolve(syn_id) for syn_id in chosen}
+    return [
+        Conflict(
+            plan.edited[now],
+            now,
+            "partner",
+            f"cells that were chosen for {syn_id} before were found anew: its voxels changed",
+        )
+        for syn_id, now in now_of.items()
+        if now in redone and now in plan.edited and now not in plan.partners
+    ]
 
 
 def _with_columns(table: pd.DataFrame, schema: Schema) -> pd.DataFrame:

@@ -117,8 +117,8 @@ def test_a_list_of_names_finds_all_ids_of_a_name(parts, table, tmp_path) -> None
 
 
 def test_a_misspelt_cell_and_bad_boxes_are_refused(opened) -> None:
-    with pytest.raises(TableError, match=r"partners has no cell called 'a': did you mean 'A'\?"):
-        opened.of_cell("a")
+    with pytest.raises(TableError, match=r"no cell called '\"p\"': did you mean '\"q\"'\?"):
+        opened.of_cell('"p"')
     with pytest.raises(ConfigError, match="box 0 0 0 to 0 1 1: give x y z of a corner"):
         opened.in_box((0, 0, 0), (0, 1, 1))
     with pytest.raises(ConfigError, match="cell 0: ids are from 1 to"):

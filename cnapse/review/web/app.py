@@ -32,6 +32,7 @@ from cnapse.review.web import schemas
 from cnapse.review.web.bodies import BodyError, body_of, described
 from cnapse.review.web.desk import Desk
 from cnapse.review.web.progress import Tally, progress
+from cnapse.review.web.schemas import NUMBER, WHOLE
 from cnapse.review.web.sections import Raster, Sections, encoded
 from cnapse.review.web.security import Gate, Hosts, Keys
 
@@ -71,10 +72,10 @@ _PICTURE: Answers = {
 }
 _TYPES = {"csv": "text/csv", "json": "application/json", "cave": "text/csv"}
 
-SynId = Annotated[schemas.QueryInt, InPath(ge=1, lt=2**64)]
-Nm = Annotated[schemas.QueryNumber, Query(ge=-1e12, le=1e12)]
-Size = Annotated[schemas.QueryInt, Query(ge=16, le=1024)]
-Span = Annotated[schemas.QueryNumber, Query(ge=100, le=20_000)]
+SynId = Annotated[int, Field(ge=1, lt=2**64), WHOLE, InPath()]
+Nm = Annotated[float, Field(ge=-1e12, le=1e12, allow_inf_nan=False), NUMBER, Query()]
+Size = Annotated[int, Field(ge=16, le=1024), WHOLE, Query()]
+Span = Annotated[float, Field(ge=100, le=20_000, allow_inf_nan=False), NUMBER, Query()]
 Shown = Annotated[Literal["0", "1", "true", "false"], Query()]
 
 _SIGN_IN = TypeAdapter(schemas.SignIn)
@@ -87,8 +88,8 @@ class Listed(schemas.Wanted):
     """A part of a list."""
 
     loop: Loop = "candidates"
-    offset: Annotated[schemas.QueryInt, Field(ge=0, lt=2**53)] = 0
-    limit: Annotated[schemas.QueryInt, Field(ge=1, le=200)] = 50
+    offset: Annotated[int, Field(ge=0, lt=2**53), WHOLE] = 0
+    limit: Annotated[int, Field(ge=1, le=200), WHOLE] = 50
 
 
 def create_app(
@@ -228,8 +229,8 @@ def _add_decisions(app: FastAPI, desk: Desk, named: Who) -> None:
 
     @app.get("/api/decisions", responses=_READS)
     def decisions(
-        limit: Annotated[schemas.QueryInt, Query(ge=1, le=500)] = 50,
-        before: Annotated[schemas.QueryInt | None, Query(ge=1, lt=2**53)] = None,
+        limit: Annotated[int, Field(ge=1, le=500), WHOLE, Query()] = 50,
+        before: Annotated[int | None, Field(ge=1, lt=2**53), WHOLE, Query()] = None,
         reviewer: Annotated[str | None, Query(max_length=_NAME_LENGTH)] = None,
     ) -> schemas.DecisionPage:
         """Decisions, the newest first."""
@@ -276,7 +277,7 @@ def _add_pictures(app: FastAPI, desk: Desk, sections: Sections) -> None:
     def tile(
         request: Request,
         syn_id: SynId,
-        dz: Annotated[schemas.QueryInt, InPath(ge=-10_000, le=10_000)],
+        dz: Annotated[int, Field(ge=-10_000, le=10_000), WHOLE, InPath()],
         size: Size = 256,
         span_nm: Span = 1000,
         outline: Shown = "1",
@@ -292,7 +293,7 @@ def _add_pictures(app: FastAPI, desk: Desk, sections: Sections) -> None:
         x: Nm,
         y: Nm,
         z: Nm,
-        size: Annotated[schemas.QueryInt, Query(ge=16, le=512)] = 256,
+        size: Annotated[int, Field(ge=16, le=512), WHOLE, Query()] = 256,
         span_nm: Span = 1000,
     ) -> schemas.LabelMap:
         """Cells and synapses under each pixel of the same picture."""

@@ -46,6 +46,11 @@ class HeldBlocks:
         # cloud-volume's reader is not made for several threads.
         self._reading = threading.Lock()
 
+    @property
+    def bytes(self) -> int:
+        """What is held."""
+        return self._bytes
+
     def section(self, start: tuple[int, int], stop: tuple[int, int], z: int) -> Array:
         """Voxels of a section, in voxels of the layer; 0 outside of its bounds.
 

@@ -7,7 +7,6 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 
-from cnapse.geometry import Resolution
 from cnapse.review.decisions import (
     AddedSynapse,
     Answer,
@@ -25,6 +24,8 @@ from cnapse.review.items import Order
 from cnapse.tables import SynapseFlag
 
 __all__ = [
+    "NUMBER",
+    "WHOLE",
     "Cells",
     "Claim",
     "DecisionOut",
@@ -39,8 +40,6 @@ __all__ = [
     "Nothing",
     "Posted",
     "Progress",
-    "QueryInt",
-    "QueryNumber",
     "Release",
     "Session",
     "SignIn",
@@ -60,6 +59,8 @@ def _written(pattern: re.Pattern[str], what: str) -> BeforeValidator:
     """Text of an address that is just what JSON would have; pydantic takes more for a number."""
 
     def check(value: object) -> object:
+        if isinstance(value, float) and value.is_integer() and pattern is _WHOLE:
+            return int(value)  # 3.0 is a whole number of JSON
         if isinstance(value, str) and not pattern.fullmatch(value):
             raise ValueError(f"give {what}")
         return value
@@ -67,16 +68,19 @@ def _written(pattern: re.Pattern[str], what: str) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-QueryInt = Annotated[int, _written(_WHOLE, "a whole number")]
-QueryNumber = Annotated[float, _written(_NUMBER, "a number"), Field(allow_inf_nan=False)]
+# Behind the limits: pydantic's schema does not know limits of what goes through a function.
+WHOLE = _written(_WHOLE, "a whole number")
+NUMBER = _written(_NUMBER, "a number")
 _QueryBool = Annotated[bool, _written(re.compile("true|false"), "true or false")]
 
+Vector = Annotated[list[float], Field(min_length=3, max_length=3)]
+"""x, y, z. A tuple would be a schema that not all readers of OpenAPI know."""
 Id = Annotated[str, Field(pattern=r"^[0-9]{1,20}$")]
 """Id of a synapse or a cell: uint64, which JavaScript cannot hold."""
 _Uuid = Annotated[str, Field(pattern=_UUID)]
 _Seconds = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
-_Size = Annotated[QueryNumber, Field(ge=0, le=1e30)]
-_Part = Annotated[QueryNumber, Field(ge=0, le=1)]
+_Size = Annotated[float, Field(ge=0, le=1e30, allow_inf_nan=False), NUMBER]
+_Part = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), NUMBER]
 _Name = Annotated[str, Field(min_length=1, max_length=64)]
 
 
@@ -113,9 +117,9 @@ class Session(_Told):
     title: str
     run_id: str
     reviewer: str | None
-    resolution: Resolution
-    size: tuple[int, int, int]
-    start_nm: Resolution
+    resolution: Vector
+    size: Annotated[list[int], Field(min_length=3, max_length=3)]
+    start_nm: Vector
     viewer: bool
     names: bool
     flags: list[str]
@@ -142,7 +146,7 @@ class Wanted(BaseModel):
     min_score: _Part | None = None
     max_score: _Part | None = None
     flag: Annotated[str, Field(pattern=rf"^({_FLAG})(\|({_FLAG})){{0,20}}$")] | None = None
-    seed: Annotated[QueryInt, Field(ge=0, le=2**32 - 1)] = 0
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1), WHOLE] = 0
 
 
 class Claim(Wanted):
@@ -151,7 +155,7 @@ class Claim(Wanted):
     model_config = ConfigDict(extra="forbid")
 
     loop: Literal["candidates", "partners"]
-    count: Annotated[int, Field(ge=1, le=200)] = 1
+    count: Annotated[int, Field(ge=1, le=200), WHOLE] = 1
     exclude: Annotated[list[Id], Field(max_length=_MOST_IDS)] = []
     items: Annotated[list[Id], Field(max_length=_MOST_IDS)] | None = None
 
@@ -174,7 +178,7 @@ class Item(_Told):
     doubt: float | None
     doubts: str
     score: float | None
-    position_nm: Resolution
+    position_nm: Vector
     n_partners: int
     flags: list[str]
     verdict: Answer | None
@@ -182,7 +186,7 @@ class Item(_Told):
     note: str
     by: str | None
     leased_by: str | None
-    extent: tuple[int, int]
+    extent: Annotated[list[int], Field(min_length=2, max_length=2)]
 
 
 class Items(_Told):
@@ -208,7 +212,7 @@ class DecisionOut(_Told):
     loop: Loop
     action: str
     syn_id: Id
-    position_nm: Resolution | None
+    position_nm: Vector | None
     old: dict[str, JsonValue] | None
     new: dict[str, JsonValue]
     seconds: float
@@ -229,7 +233,7 @@ class PartnerOut(_Told):
     post: str
     share: float
     raw_share: float | None
-    position_nm: Resolution | None
+    position_nm: Vector | None
 
 
 class Cells(_Told):
@@ -245,7 +249,7 @@ class Neighbour(_Told):
     syn_id: Id
     pre: str
     size: float
-    position_nm: Resolution
+    position_nm: Vector
     distance_nm: float
 
 
@@ -259,7 +263,7 @@ class StandingOut(_Told):
 class Detail(Item):
     """All about a synapse."""
 
-    box_nm: tuple[Resolution, Resolution]
+    box_nm: Annotated[list[Vector], Field(min_length=2, max_length=2)]
     partners: list[PartnerOut]
     standing: StandingOut
     history: list[DecisionOut]
@@ -416,5 +420,5 @@ class Progress(_Told):
     partners: dict[str, int]
     objects: dict[str, int]
     reviewers: list[ReviewerWork]
-    minutes: list[tuple[str, int]]
+    minutes: list[Annotated[list[str | int], Field(min_length=2, max_length=2)]]
     disagreements: list[DisagreementOut]

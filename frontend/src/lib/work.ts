@@ -38,6 +38,12 @@ export function tell(text: string, kind: Notice["kind"] = "info"): void {
   notice.set({ text, kind, serial: noticeSerial });
 }
 
+/** Another reviewer sits down: what the last one did is not theirs to undo with a key. */
+export function newReviewer(): void {
+  steps.set([]);
+  times.set([]);
+}
+
 /** When the decision in hand began, for its `seconds`. */
 let began = performance.now();
 const times = new Store<readonly number[]>([]);
@@ -144,10 +150,6 @@ async function undoOlder(): Promise<Draft | null> {
 
 function isUndo(body: Sent): boolean {
   return body.action === "undo";
-}
-
-export function canUndo(): boolean {
-  return steps.value.length > 0;
 }
 
 outbox.onAnswer(() => answered.update((count) => count + 1));

@@ -254,7 +254,7 @@ export function PartnersOf({ session, detail, wanted, onWanted, onNext, onPrevio
 /** Cells of the section that can be chosen, the nearest to the synapse first. */
 function cellsHere(raster: LabelRaster | null, plan: Plan, box: "pre" | "partner", home: Vec) {
   const taken = new Set([plan.pre.id]);
-  if (box === "partner") for (const one of plan.rows) if (one.kept) taken.add(one.id);
+  if (box === "partner") for (const one of plan.rows) taken.add(one.id);
   const found = raster ? nearestCells(raster, home[0], home[1]) : [];
   return found.filter((cell) => !taken.has(cell.id));
 }

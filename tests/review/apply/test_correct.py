@@ -73,7 +73,7 @@ def corrections(draw, finished) -> list:
     return decisions
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(data=st.data())
 def test_rows_are_the_librarys_on_the_corrected_layer(data, finished, tissue) -> None:
     """Whole arrays at once, as an independent way to the same tables."""
@@ -274,6 +274,36 @@ def test_another_run_is_applied_from_the_start(finished, tmp_path, contents) -> 
     again = other.apply(decisions, tmp_path / "out")
     assert again.blocks_again == again.blocks_touched > 0
     assert again.synapses_again > 0
+
+
+def test_corrections_are_corrected_again(finished, tmp_path) -> None:
+    """The corrected run is a run: rows nobody touches keep where they are from."""
+    decisions = everything(finished)
+    finished.apply(decisions, tmp_path / "first")
+    values = finished.config.model_dump(exclude_none=True, exclude_unset=True)
+    layers = values["layers"] | {"synapses": {"path": f"file://{tmp_path}/first/synapses"}}
+    config = Config.from_dict(values | {"layers": layers, "output": f"file://{tmp_path}/first"})
+    synapses, partners = read_tables(tmp_path / "first")
+    labels = read_labels(tmp_path / "first", finished)
+    first = type(finished)(config, synapses, partners, labels, finished.box)
+    h, other = decisions[6].syn_id, finished.ids[12]
+    merge = first.decide("merge", h, {"syn_ids": [str(h), str(other)]}, reviewer="Cy")
+    done = first.apply([merge], tmp_path / "second")
+    again, rows = read_tables(tmp_path / "second")
+    kept = ~synapses["syn_id"].isin([h, other])
+    pd.testing.assert_frame_equal(
+        again[again["syn_id"] != min(h, other)].reset_index(drop=True),
+        synapses[kept].reset_index(drop=True),
+    )
+    kept = ~partners["syn_id"].isin([h, other])
+    pd.testing.assert_frame_equal(
+        rows[rows["syn_id"] != min(h, other)].reset_index(drop=True),
+        partners[kept].reset_index(drop=True),
+    )
+    # What somebody chose for a part of it does not count for the whole, and that is told.
+    (lost,) = done.conflicts
+    assert (lost.kind, lost.now) == ("partner", min(h, other))
+    assert lost.what.startswith(f"cells that were chosen for {h} before were found anew")
 
 
 def test_into_a_bucket(finished, tmp_path, contents, aws) -> None:
