@@ -14,7 +14,6 @@ import numpy as np
 
 from cnapse.analysis.connectome_tables import REASONS, Tables, Thresholds, build_tables
 from cnapse.analysis.queries import Synapses
-from cnapse.analysis.queries_engine import in_frame
 from cnapse.errors import TableError
 
 if TYPE_CHECKING:
@@ -159,10 +158,7 @@ class Connectome:
             both cells that pass the thresholds on size and share, so that leaving out weak edges,
             autapses or unnamed cells does not change them.
         """
-        import pandas as pd
-
-        parts = [in_frame(part) for part in self._edge_tables()]
-        return pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0]
+        return self._engine.frame(self._edges_query())
 
     def edge_batches(self) -> Iterator[pa.RecordBatch]:
         """The rows of `edges`, some at a time, as Arrow."""
@@ -364,12 +360,6 @@ class Connectome:
             f"JOIN {t.cells} AS b ON b.cell = w.post_cell "
             "WHERE w.reason = '' ORDER BY w.pre_cell, w.post_cell"
         )
-
-    def _edge_tables(self) -> Iterator[pa.Table]:
-        import pyarrow as pa
-
-        # Empty or not, ids have one type.
-        yield pa.Table.from_batches(list(self.edge_batches()))
 
     def _rows_query(self, *, kept: bool) -> str:
         t = self.tables

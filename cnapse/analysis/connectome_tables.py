@@ -7,7 +7,8 @@
 3. *Edges*: rows are added up per synapse and pair of cells, then per pair of cells.
 
 Sizes are added up as integers, so that a sum depends neither on the order of the rows nor on the
-number of threads: all are multiples of one power of two, so small that sums are exact.
+number of threads. They are counted in a power of two below the last digit of any size that is
+more than 1e-10 of the largest one (for 10^7 rows; smaller ones are rounded to that unit).
 """
 
 from __future__ import annotations

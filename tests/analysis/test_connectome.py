@@ -44,6 +44,12 @@ names = (
     .map(lambda text: text.strip(" "))
     .filter(lambda text: not text.isdigit() and "\0" not in text)
 )
+# From a millionth of a nm3 to more than a cell; some are not known.
+sizes = st.one_of(
+    st.floats(0, 1e12).map(lambda size: round(size, 6)),
+    st.sampled_from([0.1, 0.2, 0.7, 1e-6, 1e12]),
+    st.just(math.nan),
+)
 
 
 @st.composite
@@ -57,7 +63,7 @@ def tables(draw: st.DrawFn) -> pd.DataFrame:
                 st.integers(1, 4),
                 st.sampled_from(cells),
                 st.sampled_from(cells),
-                st.one_of(st.floats(0, 1e12), st.floats(0, 1), st.just(math.nan)),
+                sizes,
                 st.floats(0, 1),
             ),
             max_size=12,

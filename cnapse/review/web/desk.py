@@ -28,6 +28,7 @@ __all__ = ["Desk"]
 _NEIGHBOURS = 12
 _NEAR_NM = 1500.0
 _NEVER = 1 << 62
+_IDS = 1 << 64
 
 Rows = npt.NDArray[np.int64]
 Json = dict[str, Any]
@@ -129,7 +130,8 @@ class Desk:
 
     def renew(self, loop: Loop, items: Sequence[int], reviewer: str) -> list[Json]:
         """Of these items those that nobody else has, which are this reviewer's now."""
-        known = [i for i in items if self.candidates.rows_of([i])[0] >= 0]
+        fit = [i for i in items if i < _IDS]
+        known = [i for i in fit if self.candidates.rows_of([i])[0] >= 0]
         leases = self.log.leases(loop)
         mine = [i for i in known if leases.get(i, reviewer) == reviewer]
         self.log.claim(loop, mine, reviewer, len(mine))

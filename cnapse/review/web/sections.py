@@ -23,7 +23,7 @@ from cnapse.geometry import Resolution
 from cnapse.review.web.blocks import HeldBlocks
 from cnapse.runs import LayerName, RunData
 from cnapse.viewing.exhibit import measured_contrast
-from cnapse.viewing.palette import rgb
+from cnapse.viewing.palette import SYNAPSE, rgb
 
 __all__ = ["Raster", "Sections", "encoded"]
 
@@ -32,7 +32,7 @@ Picture = npt.NDArray[np.uint8]
 
 _OUTSIDE = 24
 _NO_IMAGE = 96
-_OWN, _OTHERS = rgb("#f0e442"), (235, 235, 235)
+_OWN, _OTHERS = rgb(SYNAPSE), (235, 235, 235)
 _QUALITY = 88
 _COARSEST = 16
 _MARGIN = 2
@@ -109,7 +109,7 @@ class Sections:
         section, box = _cut(self._layer("synapses", 1), raster)
         for mask, colour, width in (
             ((section != 0) & (section != syn_id), _OTHERS, 1),
-            (section == syn_id, _OWN, max(1, raster.size // 170)),
+            (section == syn_id, _OWN, max(2, round(raster.size / 110))),
         ):
             if mask.any():
                 picture[_contour(_shape(mask, raster, box), width)] = colour
@@ -171,9 +171,12 @@ class Sections:
 
 
 def encoded(picture: Picture) -> bytes:
-    """A picture as WebP."""
+    """A picture as WebP: one in colours without loss, which would wash out thin outlines."""
     stream = io.BytesIO()
-    _picture(picture).save(stream, "WEBP", quality=_QUALITY, method=1)
+    in_colour = picture.ndim == 3
+    _picture(picture).save(
+        stream, "WEBP", quality=0 if in_colour else _QUALITY, method=0, lossless=in_colour
+    )
     return stream.getvalue()
 
 
