@@ -43,6 +43,7 @@ _UNBUILT = "The page is not built: run `npm ci && npm run build` in frontend/"
 _KEPT_SECONDS = 90 * 24 * 3600
 _FOREVER = "public, max-age=31536000, immutable"
 _NAME_LENGTH = 64
+_NEWEST = 2**53 - 1
 
 Answers = dict[int | str, dict[str, Any]]
 Who = Callable[[Request], str]
@@ -230,7 +231,7 @@ def _add_decisions(app: FastAPI, desk: Desk, named: Who) -> None:
     @app.get("/api/decisions", responses=_READS)
     def decisions(
         limit: Annotated[int, Field(ge=1, le=500), WHOLE, Query()] = 50,
-        before: Annotated[int | None, Field(ge=1, lt=2**53), WHOLE, Query()] = None,
+        before: Annotated[int, Field(ge=1, lt=2**53), WHOLE, Query()] = _NEWEST,
         reviewer: Annotated[str | None, Query(max_length=_NAME_LENGTH)] = None,
     ) -> schemas.DecisionPage:
         """Decisions, the newest first."""

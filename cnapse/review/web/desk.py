@@ -27,7 +27,6 @@ __all__ = ["Desk"]
 
 _NEIGHBOURS = 12
 _NEAR_NM = 1500.0
-_NEVER = 1 << 62
 _IDS = 1 << 64
 
 Rows = npt.NDArray[np.int64]
@@ -187,11 +186,11 @@ class Desk:
         stored = self.log.append(decision)
         return {**stored.to_json(), "undone": stored.uuid in self.log.standing().undone}
 
-    def newest(self, limit: int, before: int | None, reviewer: str | None) -> list[Json]:
+    def newest(self, limit: int, before: int, reviewer: str | None) -> list[Json]:
         """Decisions of the log, the newest first."""
         standing = self.log.standing()
         found: list[Json] = []
-        stop = before if before is not None else _NEVER
+        stop = before
         start = min(stop, len(self.log) + 1)
         while start > 1 and len(found) < limit:
             start = max(1, start - 4 * limit)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 
 from cnapse.review.decisions import (
     AddedSynapse,
@@ -147,6 +147,14 @@ class Wanted(BaseModel):
     max_score: _Part | None = None
     flag: Annotated[str, Field(pattern=rf"^({_FLAG})(\|({_FLAG})){{0,20}}$")] | None = None
     seed: Annotated[int, Field(ge=0, le=2**32 - 1), WHOLE] = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_null(cls, given: Any) -> Any:
+        """An address has no null but the word."""
+        if not isinstance(given, dict):
+            return given
+        return {name: value for name, value in given.items() if value != "null" or name == "cell"}
 
 
 class Claim(Wanted):
