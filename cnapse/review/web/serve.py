@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import signal
 import socket
 import threading
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from cnapse.viewing.server import LayerServer
 
 __all__ = ["ReviewServer"]
 
+_STOPPING = (signal.SIGINT, signal.SIGTERM)
 _LAYERS: tuple[LayerName, ...] = ("image", "probability", "cells", "synapses")
 
 
@@ -95,9 +97,21 @@ class ReviewServer:
         return f"http://{host}:{self.port}/?token={self.keys.token}"
 
     def serve(self) -> None:
-        """Serve until SIGINT or SIGTERM."""
-        with self._stack, contextlib.suppress(KeyboardInterrupt):
-            asyncio.run(self._server.serve(sockets=[self._socket]))
+        """Serve until SIGINT or SIGTERM; from the main thread."""
+        # In a thread of its own: in the main one, uvicorn kills the process with the same signal
+        # once it has shut down.
+        served = threading.Thread(target=self._run, name="cnapse-review")
+        before = {one: signal.signal(one, lambda *_: self.stop()) for one in _STOPPING}
+        try:
+            with self._stack:
+                served.start()
+                served.join()
+        finally:
+            for one, handler in before.items():
+                signal.signal(one, handler)
+
+    def _run(self) -> None:
+        asyncio.run(self._server.serve(sockets=[self._socket]))
 
     def stop(self) -> None:
         """Let `serve` end; from another thread."""
