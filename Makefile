@@ -32,8 +32,8 @@ docs: $(READY)  ## The documentation, in build/site; its links are checked and i
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	$(BIN)/python -m pytest tests/docs tests/test_docs.py
 
-bench: $(READY)  ## Timings beside other tools
-	for name in detection labeling partners queueing annotations tables review; do $(BIN)/python benchmarks/$$name.py --quick || exit 1; done
+bench: $(READY)  ## Timings beside other tools, in a table; all of them: benchmarks/everything.py
+	$(BIN)/python benchmarks/everything.py --quick
 
 chaos: $(READY)  ## Workers killed, storage failing, messages doubled: the same bytes for 20 seeds
 	$(BIN)/python benchmarks/chaos.py --seeds 20
