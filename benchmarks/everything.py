@@ -29,6 +29,7 @@ BENCHMARKS = {
     "annotations": ("ngsidekick",),
     "tables": (),
     "review": (),
+    "review_load": (),
 }
 PACKAGES = (
     "cnapse", "numpy", "torch", "numba", "cloud-volume", "connected-components-3d", "fastremap",

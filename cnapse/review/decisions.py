@@ -98,7 +98,7 @@ def _whole(value: object) -> object:
     if isinstance(value, float) and value.is_integer() and abs(value) <= _EXACT:
         return int(value)  # 3.0 is a whole number of JSON
     if isinstance(value, bool) or not isinstance(value, int):
-        # Values that pydantic would round: True, "3.0".
+        # Values that pydantic would round: True, 5.5, "3.0".
         raise ValueError("an id is a whole number, as a string of digits")  # noqa: TRY004
     return value
 

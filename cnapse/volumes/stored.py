@@ -230,7 +230,7 @@ def _opening_error(path: str, error: Exception) -> CnapseError:
         return LayerNotFoundError(
             f"{path}: unknown kind of path: give a folder, gs://, s3://, https:// or file://"
         )
-    if isinstance(error, (ValueError, KeyError, IndexError, TypeError)):
+    if isinstance(error, (AttributeError, ValueError, KeyError, IndexError, TypeError)):
         return FormatError(f"{path}: its info does not describe a volume: {_one_line(error)}")
     if not is_of_a_client(error):
         raise error

@@ -145,7 +145,7 @@ BASE = {"reviewer": "ann", "action": "verdict", "syn_id": "5", "new": {"verdict"
         ({"reviewer": "a" * 65}, "reviewer: string should have at most 64 characters"),
         ({"syn_id": "0"}, "syn_id: input should be greater than or equal to 1"),
         ({"syn_id": str(2**64)}, "syn_id: an id is from 0 to 18446744073709551615 (64 bits)"),
-        ({"syn_id": 5.0}, "syn_id: an id is a whole number, as a string of digits"),
+        ({"syn_id": 5.5}, "syn_id: an id is a whole number, as a string of digits"),
         ({"syn_id": True}, "syn_id: an id is a whole number, as a string of digits"),
         ({"new": {"verdict": "no"}}, "new.verdict: input should be 'true', 'false' or 'unsure'"),
         ({"new": {"verdict": "true", "note": "\ud800"}}, "new.note: input should be a valid str"),
