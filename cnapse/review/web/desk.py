@@ -243,8 +243,9 @@ class Desk:
 
     def _neighbours(self, row: int) -> list[Json]:
         places = self.candidates.positions_nm
-        away = np.abs(places - places[row]).max(axis=1)
-        near = np.flatnonzero(away <= _NEAR_NM)
+        # Along x first, which leaves few.
+        near = np.flatnonzero(np.abs(self.candidates.columns["x_pos"] - places[row, 0]) <= _NEAR_NM)
+        near = near[np.abs(places[near] - places[row]).max(axis=1) <= _NEAR_NM]
         distance = np.linalg.norm(places[near] - places[row], axis=1)
         nearest = near[np.argsort(distance, kind="stable")]
         chosen = [r for r in nearest.tolist() if r != row][:_NEIGHBOURS]

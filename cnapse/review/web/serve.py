@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import ipaddress
 import signal
 import socket
@@ -70,8 +71,7 @@ class ReviewServer:
             stack.callback(self._socket.close)
             self.log = stack.enter_context(DecisionLog(path))
             desk = Desk(run, self.log)
-            # So that nobody waits for the first sorting.
-            threading.Thread(target=desk.candidates.prepare, daemon=True).start()
+            _prepare(desk)
             self.keys = Keys(load_token(path))
             layers = _layer_server(run, bind)
             stack.enter_context(layers.server)
@@ -162,12 +162,26 @@ def _layer_server(run: RunData, bind: str) -> _Layers:
     return _Layers(run, exhibit, LayerServer(exhibit.folders, bind=bind))
 
 
+def _prepare(desk: Desk) -> None:
+    """Sort, so that nobody waits for it; and spare the search for garbage the tables."""
+    desk.candidates.prepare()
+    gc.collect()
+    gc.freeze()
+
+
 def _listening(bind: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in bind else socket.AF_INET
+    # asyncio sends small answers at once only on sockets that say that they are TCP; on others the
+    # kernel holds them back for 40 ms.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        return socket.create_server((bind, port), family=family)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((bind, port))
+        listening.listen()
     except (OSError, OverflowError) as error:
+        listening.close()
         raise ConfigError(
             f"cannot listen on {bind} port {port} ({error}): choose another --port, or 0 for a "
             "free one"
         ) from error
+    return listening
