@@ -332,6 +332,33 @@ class Grid(Sequence[Block]):
     def __iter__(self) -> Iterator[Block]:
         return (self[i] for i in range(len(self)))
 
+    def touching(self, box: Box) -> list[Block]:
+        """The blocks that write a voxel of a box, in raster order.
+
+        Parameters
+        ----------
+        box : Box
+            At the grid's resolution; what lies outside of the bounds does not count.
+
+        Raises
+        ------
+        ResolutionError
+            If the box is counted in other voxels.
+        """
+        inside = box.intersection(self.bounds)
+        if inside.empty:
+            return []
+        first, last = (
+            [
+                (v - a) // b
+                for v, a, b in zip(corner, self.bounds.start, self.block_shape, strict=True)
+            ]
+            for corner in (inside.start, [v - 1 for v in inside.stop])
+        )
+        x, y, z = (range(a, b + 1) for a, b in zip(first, last, strict=True))
+        nx, ny, _ = self.shape
+        return [self[i + nx * (j + ny * k)] for k in z for j in y for i in x]
+
     def index_of(self, voxels: npt.ArrayLike) -> npt.NDArray[np.int64]:
         """Index of the block that writes each voxel.
 

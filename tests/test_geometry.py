@@ -106,3 +106,15 @@ def test_mistakes_are_named() -> None:
         Grid(Box((0, 0, 0), (4, 4, 4), EM), (2, 0, 2))
     with pytest.raises(IndexError, match="block 8 of a grid of 8"):
         Grid(Box((0, 0, 0), (4, 4, 4), EM), (2, 2, 2))[8]
+
+
+@given(st.data())
+@settings(max_examples=30, deadline=None)
+def test_blocks_that_touch_a_box_are_those_that_share_voxels(data):
+    corner = st.tuples(*[st.integers(-12, 12)] * 3)
+    sizes = st.tuples(*[st.integers(0, 9)] * 3)
+    bounds = Box.from_shape((10, 7, 5), (4, 4, 50), data.draw(corner))
+    grid = Grid(bounds, data.draw(st.tuples(*[st.integers(1, 6)] * 3)))
+    box = Box.from_shape(data.draw(sizes), (4, 4, 50), data.draw(corner))
+    expected = [block for block in grid if not block.write.intersection(box).empty]
+    assert grid.touching(box) == expected

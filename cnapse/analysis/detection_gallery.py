@@ -17,7 +17,7 @@ import numpy.typing as npt
 from cnapse.analysis.detection_counts import DetectionCounts, Ids, ObjectSums
 from cnapse.analysis.detection_evaluation import Comparison, DetectionEvaluation
 from cnapse.analysis.detection_inputs import Volume
-from cnapse.analysis.detection_objects import ObjectSource
+from cnapse.analysis.detection_objects import ObjectSource, read_box
 from cnapse.geometry import Box, triple
 from cnapse.viewing import panels
 from cnapse.viewing.labels import draw_scale_bar
@@ -212,16 +212,6 @@ def _around(whole: Box, middle: tuple[int, int], z: int, frame: Box) -> Box:
         start.append(first)
         stop.append(min(high, first + n))
     return Box((start[0], start[1], z), (stop[0], stop[1], z + 1), h)
-
-
-def read_box(source: ObjectSource, box: Box) -> Ids:
-    """Ids over any box, from the blocks that it meets."""
-    out = np.zeros(box.shape, np.uint64, order="F")
-    for block in source.grid:
-        part = block.write.intersection(box)
-        if not part.empty:
-            out[part.slices(box)] = source.read(block)[part.slices(block.write)]
-    return out
 
 
 def _draw_tile(page: Page, tile: ErrorTile, x: int, y: int) -> None:

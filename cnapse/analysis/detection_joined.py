@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import functools
 
-import fastremap
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import find_objects
 
-from cnapse.analysis.detection_objects import ObjectSource
-from cnapse.geometry import Block, Box, triple
-from cnapse.synapses.merging import merged, near_objects
+from cnapse.analysis.detection_objects import ObjectSource, read_box
+from cnapse.geometry import Block, Box
+from cnapse.synapses.merging import boxes_of, merged, near_objects
 
 __all__ = ["JoinedObjects"]
 
@@ -40,10 +38,9 @@ class JoinedObjects:
     def __init__(self, source: ObjectSource, gap_nm: float) -> None:
         self.grid = source.grid
         self._source = source
-        held = functools.lru_cache(_HELD)(lambda index: source.read(self.grid[index]))
-        resolution = self.grid.bounds.resolution
+        held = _Held(source)
         self._mapping = near_objects(
-            self._boxes(), lambda box: self._over(box, held), gap_nm, resolution
+            self._boxes(), lambda box: read_box(held, box), gap_nm, self.grid.bounds.resolution
         )
 
     def read(self, block: Block) -> Ids:
@@ -54,25 +51,18 @@ class JoinedObjects:
         """The bounding box of each object, over all blocks."""
         found: dict[int, Box] = {}
         for block in self.grid:
-            numbered, ids = fastremap.renumber(self._source.read(block), preserve_zero=True)
-            old = {number: int(own) for own, number in ids.items()}
-            for number, slices in enumerate(find_objects(numbered.astype(np.int64)), start=1):
-                own, box = old[number], _placed(slices, block.write)
+            for own, box in boxes_of(self._source.read(block), block.write).items():
                 found[own] = found[own].hull(box) if own in found else box
         return found
 
-    def _over(self, box: Box, held: functools._lru_cache_wrapper[Ids]) -> Ids:
-        """Ids over any box inside of the bounds."""
-        out = np.zeros(box.shape, np.uint64, order="F")
-        for block in self.grid:
-            both = box.intersection(block.write)
-            if not both.empty:
-                out[both.slices(box)] = held(block.index)[both.slices(block.write)]
-        return out
 
+class _Held:
+    """A source whose last blocks are kept."""
 
-def _placed(slices: tuple[slice, ...], within: Box) -> Box:
-    """A part of a box, given by slices of its array."""
-    start = triple([a + s.start for a, s in zip(within.start, slices, strict=True)])
-    stop = triple([a + s.stop for a, s in zip(within.start, slices, strict=True)])
-    return Box(start, stop, within.resolution)
+    def __init__(self, source: ObjectSource) -> None:
+        self.grid = source.grid
+        self._read = functools.lru_cache(_HELD)(source.read)
+
+    def read(self, block: Block) -> Ids:
+        """Ids over ``block.write``."""
+        return self._read(block)

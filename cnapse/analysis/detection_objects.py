@@ -24,7 +24,15 @@ from cnapse.synapses.components import (
 )
 from cnapse.synapses.stitching import Stitching, object_ids, relabel, stitch
 
-__all__ = ["Cut", "MapObjects", "ObjectSource", "StoredObjects", "block_grid", "objects_of"]
+__all__ = [
+    "Cut",
+    "MapObjects",
+    "ObjectSource",
+    "StoredObjects",
+    "block_grid",
+    "objects_of",
+    "read_box",
+]
 
 Ids = npt.NDArray[np.uint64]
 Array = npt.NDArray[Any]
@@ -148,6 +156,15 @@ def objects_of(volume: Volume, kind: Kind, grid: Grid, cut: Cut) -> ObjectSource
         raise ConfigError(f"a threshold must be above 0 and at most 1, not {cut.threshold:g}")
     levels = stored_levels(volume)
     return MapObjects(lambda box: threshold_mask(levels.read(box), cut.threshold), grid, cut)
+
+
+def read_box(source: ObjectSource, box: Box) -> Ids:
+    """Ids over any box, from the blocks that it meets."""
+    out = np.zeros(box.shape, np.uint64, order="F")
+    for block in source.grid.touching(box):
+        part = block.write.intersection(box)
+        out[part.slices(box)] = source.read(block)[part.slices(block.write)]
+    return out
 
 
 def _checked(connectivity: int) -> Connectivity:

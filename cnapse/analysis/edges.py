@@ -19,6 +19,7 @@ __all__ = [
     "EdgeScores",
     "EdgeThreshold",
     "Edges",
+    "correlation_of",
     "edge_scores",
     "edges_of",
 ]
@@ -164,11 +165,11 @@ def edge_scores(
         sizes = weights(p.size, t.size)
         steps = np.quantile(t.size, _SIZE_QUANTILES).tolist() if len(t.size) else []
         by_size = tuple(_at(float(least), sizes, there) for least in steps)
-        correlation = _correlation(*sizes)
+        correlation = correlation_of(*sizes)
     return EdgeScores(
         by_synapses=tuple(_at(least, counts, there) for least in least_synapses),
         by_size=by_size,
-        synapses_correlation=_correlation(*counts),
+        synapses_correlation=correlation_of(*counts),
         size_correlation=correlation,
     )
 
@@ -187,7 +188,8 @@ def _at(
     )
 
 
-def _correlation(a: Floats, b: Floats) -> Correlation:
+def correlation_of(a: Floats, b: Floats) -> Correlation:
+    """Of the weights of the same edges on both sides; NaN where it is not defined."""
     n = len(a)
     # Constant weights have no correlation, and scipy warns of them.
     if n < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:

@@ -112,7 +112,7 @@ def _settled(loop: Loop, standing: Standing) -> Iterator[int]:
         if isinstance(one, DeleteDecision):
             yield one.syn_id
     if loop == "partners":
-        yield from (i for i, one in standing.verdicts.items() if one.new.verdict == "false")
+        yield from standing.refused
         # The smallest id stays.
         yield from (i for i, into in merged_into(standing).items() if i != into)
 

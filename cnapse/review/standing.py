@@ -67,6 +67,11 @@ class Standing:
     disagreements: tuple[Disagreement, ...] = ()
     undone: frozenset[str] = frozenset()
 
+    @property
+    def refused(self) -> set[int]:
+        """The objects that are no synapses."""
+        return {i for i, one in self.verdicts.items() if one.new.verdict == "false"}
+
 
 class Ledger:
     """Decisions taken in one by one, in the order of the log, and what stands after each.

@@ -39,6 +39,7 @@ from cnapse.synapses.unions import roots as roots_of
 __all__ = [
     "MERGE_COLUMNS",
     "Merges",
+    "boxes_of",
     "joined",
     "merge_candidates",
     "merged",
@@ -187,17 +188,32 @@ def joined(labels: Array, gap_nm: float, resolution: Sequence[float]) -> Array:
     if gap_nm == 0:
         return labels
     x, y, z = (float(v) for v in resolution)
+    whole = Box.from_shape(labels.shape, (x, y, z))
+    mapping = near_objects(
+        boxes_of(labels, whole), lambda box: labels[box.slices(whole)], gap_nm, resolution
+    )
+    return merged(labels, mapping)
+
+
+def boxes_of(labels: Array, within: Box) -> dict[int, Box]:
+    """The bounding box of each object, by id.
+
+    Parameters
+    ----------
+    labels : ndarray of unsigned int, shape ``within.shape``
+    within : Box
+        Where the labels lie.
+    """
     numbered, ids = fastremap.renumber(labels, preserve_zero=True, in_place=False)
-    id_of = {number: old for old, number in ids.items()}
-    boxes = {
-        int(id_of[number]): Box(
-            triple([s.start for s in slices]), triple([s.stop for s in slices]), (x, y, z)
+    id_of = {number: int(old) for old, number in ids.items()}
+    return {
+        id_of[number]: Box(
+            triple([a + s.start for a, s in zip(within.start, slices, strict=True)]),
+            triple([a + s.stop for a, s in zip(within.start, slices, strict=True)]),
+            within.resolution,
         )
         for number, slices in enumerate(find_objects(numbered.astype(np.int64)), start=1)
     }
-    whole = Box.from_shape(labels.shape, (x, y, z))
-    mapping = near_objects(boxes, lambda box: labels[box.slices(whole)], gap_nm, resolution)
-    return merged(labels, mapping)
 
 
 def merge_candidates(table: pd.DataFrame, gap_nm: float, resolution: Sequence[float]) -> Int64s:

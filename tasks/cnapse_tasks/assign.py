@@ -89,7 +89,7 @@ def execute(run: Run, index: int) -> Mapping[str, object]:
             bounds=bounds,
             evidence=Evidence(run.read_vesicles(box), run.read_direction(box)),
         )
-        for rows, box in batches(table, run.frame, bounds, how)
+        for rows, box in _batches(table, run.frame, bounds, how)
     ]
     if found:
         partners = pd.concat([rows for rows, _ in found], ignore_index=True)
@@ -109,7 +109,7 @@ def _synapses_of(run: Run, index: int) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True).sort_values("first_voxel", ignore_index=True)
 
 
-def batches(
+def _batches(
     table: pd.DataFrame, frame: Box, bounds: Box, how: AssignParameters
 ) -> Iterator[tuple[pd.DataFrame, Box]]:
     """Rows in a row whose cutouts fit into one read, and the box to read."""

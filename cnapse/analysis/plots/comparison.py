@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
-from cnapse.analysis.edges import Correlation
+from cnapse.analysis.edges import Correlation, correlation_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,17 +85,9 @@ def compare_edges(a: pd.DataFrame, b: pd.DataFrame, weight: str = "synapses") ->
     cells = [{*side["pre"], *side["post"]} for side in sides]
     return Comparison(
         edges=merged,
-        common=_correlation(x[both], y[both]),
-        all=_correlation(x, y),
+        common=correlation_of(x[both], y[both]),
+        all=correlation_of(x, y),
         cells_a=len(cells[0]),
         cells_b=len(cells[1]),
         cells_common=len(cells[0] & cells[1]),
     )
-
-
-def _correlation(x: Floats, y: Floats) -> Correlation:
-    # Constant weights have no correlation, and scipy warns of them.
-    if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
-        return Correlation(math.nan, math.nan, len(x))
-    pearson, spearman = stats.pearsonr(x, y).statistic, stats.spearmanr(x, y).statistic
-    return Correlation(float(pearson), float(spearman), len(x))

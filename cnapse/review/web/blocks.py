@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cnapse.geometry import Box, Triple, triple
+from cnapse.geometry import Block, Box, Grid, Triple, triple
 from cnapse.volumes.reader import Layer
 
 __all__ = ["HeldBlocks"]
@@ -33,14 +33,15 @@ class HeldBlocks:
 
     def __init__(self, layer: Layer, most_bytes: int) -> None:
         self.layer = layer
-        self._block = triple(
+        shape = triple(
             [
                 min(c * max(1, -(-least // c)), max(c, most))
                 for c, least, most in zip(layer.chunk_size, _LEAST, _MOST, strict=True)
             ]
         )
+        self._grid = Grid(layer.bounds, shape)
         self._most = most_bytes
-        self._held: OrderedDict[Triple, Array] = OrderedDict()
+        self._held: OrderedDict[int, Array] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
         # cloud-volume's reader is not made for several threads.
@@ -60,33 +61,14 @@ class HeldBlocks:
         """
         wanted = Box((*start, z), (*stop, z + 1), self.layer.resolution)
         out = np.zeros(wanted.shape, self.layer.dtype)
-        inside = wanted.intersection(self.layer.bounds)
-        if not inside.empty:
-            for number in self._numbers(inside):
-                box = self._box(number)
-                both = box.intersection(inside)
-                out[both.slices(wanted)] = self._block_of(number, box)[both.slices(box)]
+        for block in self._grid.touching(wanted):
+            both = block.write.intersection(wanted)
+            out[both.slices(wanted)] = self._read(block)[both.slices(block.write)]
         section: Array = out[:, :, 0]
         return section
 
-    def _numbers(self, box: Box) -> list[Triple]:
-        """The blocks that a box touches, counted from the layer's first voxel."""
-        first, last = (
-            [
-                (v - a) // b
-                for v, a, b in zip(corner, self.layer.bounds.start, self._block, strict=True)
-            ]
-            for corner in (box.start, [v - 1 for v in box.stop])
-        )
-        x, y, z = (range(a, b + 1) for a, b in zip(first, last, strict=True))
-        return [(i, j, k) for k in z for j in y for i in x]
-
-    def _box(self, number: Triple) -> Box:
-        bounds = self.layer.bounds
-        start = [a + n * b for a, n, b in zip(bounds.start, number, self._block, strict=True)]
-        return Box.from_shape(self._block, bounds.resolution, triple(start)).clamped(bounds)
-
-    def _block_of(self, number: Triple, box: Box) -> Array:
+    def _read(self, block: Block) -> Array:
+        number = block.index
         with self._lock:
             if number in self._held:
                 self._held.move_to_end(number)
@@ -95,7 +77,7 @@ class HeldBlocks:
             with self._lock:
                 if number in self._held:
                     return self._held[number]
-            read = self.layer.read(box)
+            read = self.layer.read(block.write)
         with self._lock:
             self._held[number] = read
             self._bytes += read.nbytes

@@ -104,8 +104,7 @@ class Desk:
             standing=standing,
         )
         if loop == "partners":
-            wrong = (i for i, one in standing.verdicts.items() if one.new.verdict == "false")
-            rows = self._among(rows, wrong, present=False)
+            rows = self._among(rows, standing.refused, present=False)
         if by_partners:
             rows = self._among(rows, standing.partners, present=wanted.verdict == "decided")
         if wanted.error == "any":
@@ -130,7 +129,8 @@ class Desk:
     def renew(self, loop: Loop, items: Sequence[int], reviewer: str) -> list[Json]:
         """Of these items those that nobody else has, which are this reviewer's now."""
         fit = [i for i in items if i < _IDS]
-        known = [i for i in fit if self.candidates.rows_of([i])[0] >= 0]
+        rows = self.candidates.rows_of(fit)
+        known = [i for i, row in zip(fit, rows, strict=True) if row >= 0]
         leases = self.log.leases(loop)
         mine = [i for i in known if leases.get(i, reviewer) == reviewer]
         self.log.claim(loop, mine, reviewer, len(mine))

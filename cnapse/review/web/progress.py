@@ -65,7 +65,7 @@ def progress(log: DecisionLog, tally: Tally, total: int) -> dict[str, Any]:
     standing = log.standing()
     verdicts = Counter(decision.new.verdict for decision in standing.verdicts.values())
     decided = len(standing.verdicts)
-    wrong = {i for i, one in standing.verdicts.items() if one.new.verdict == "false"}
+    wrong = standing.refused
     partners = [d for i, d in standing.partners.items() if i not in wrong]
     confirmed = sum(_is_confirmed(decision) for decision in partners)
     real = total - len(wrong)
