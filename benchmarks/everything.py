@@ -60,8 +60,9 @@ def main() -> None:
     given = options.parse_args()
     given.output.mkdir(parents=True, exist_ok=True)
     peers = {name: getattr(given, name) for name in ("seed", "synaptor", "ngsidekick")}
+    load = os.getloadavg()[0]
     outcomes = [run(name, given.quick, peers, given.output) for name in given.only]
-    write(given.output, outcomes, quick=given.quick)
+    write(given.output, outcomes, quick=given.quick, load=load)
     print(f"\n{given.output / 'benchmarks.md'}")
     failed = [outcome.name for outcome in outcomes if outcome.failed]
     if failed:
@@ -86,13 +87,13 @@ def run(name: str, quick: bool, peers: dict[str, Path | None], folder: Path) -> 
     return Outcome(name, seconds, json.loads(target.read_text(encoding="utf-8")))
 
 
-def write(folder: Path, outcomes: list[Outcome], *, quick: bool) -> None:
+def write(folder: Path, outcomes: list[Outcome], *, quick: bool, load: float) -> None:
     """The table of all rows, and what it was taken on."""
     taken_on = {
         "when": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         "quick": quick,
         "machine": machine(),
-        "load before": [round(v, 2) for v in os.getloadavg()],
+        "load before": round(load, 2),
         "versions": {name: version(name) for name in PACKAGES}
         | {"python": platform.python_version()},
     }
@@ -101,7 +102,8 @@ def write(folder: Path, outcomes: list[Outcome], *, quick: bool) -> None:
     (folder / "benchmarks.json").write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
     lines = [
         "# Benchmarks", "",
-        f"{taken_on['when']}, {taken_on['machine']}{', --quick' if quick else ''}.", "",
+        (f"{taken_on['when']}, {taken_on['machine']}{', --quick' if quick else ''},"
+        f" load {taken_on['load before']} when it began."), "",
         ", ".join(f"{name} {value}" for name, value in taken_on["versions"].items()), "",
         "| benchmark | work | ours | unit | peer | theirs | ratio | note |",
         "|---|---|---|---|---|---|---|---|",
