@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi import Path as InPath
 from fastapi.exceptions import RequestValidationError
@@ -44,6 +45,9 @@ _KEPT_SECONDS = 90 * 24 * 3600
 _FOREVER = "public, max-age=31536000, immutable"
 _NAME_LENGTH = 64
 _NEWEST = 2**53 - 1
+# What reads layers waits for these, so that a slow disk never keeps a decision waiting; each
+# may hold some hundred MB of a wide section.
+_READERS = 4
 
 Answers = dict[int | str, dict[str, Any]]
 Who = Callable[[Request], str]
@@ -141,8 +145,9 @@ def create_app(
     _add_sessions(app, keys, about, who)
     _add_lists(app, desk, named)
     _add_decisions(app, desk, named)
-    _add_pictures(app, desk, Sections(desk.run))
-    _add_synapses(app, desk, viewer)
+    readers = CapacityLimiter(_READERS)
+    _add_pictures(app, desk, Sections(desk.run), readers)
+    _add_synapses(app, desk, viewer, readers)
     _add_document(app)
     _add_page(app, keys, static)
     app.add_middleware(Gate, keys=keys, hosts=hosts or Hosts(), viewer_port=viewer_port)
@@ -253,29 +258,30 @@ def _add_decisions(app: FastAPI, desk: Desk, named: Who) -> None:
         )
 
 
-def _add_pictures(app: FastAPI, desk: Desk, sections: Sections) -> None:
+def _add_pictures(app: FastAPI, desk: Desk, sections: Sections, readers: CapacityLimiter) -> None:
     # Another run may be served at the same address another day.
     born = secrets.token_hex(4)
 
-    def picture(request: Request, draw: Callable[[], bytes]) -> Response:
+    async def picture(request: Request, draw: Callable[[], bytes]) -> Response:
         tag = f'"{born}"'
         headers = {"cache-control": "private, no-cache", "etag": tag}
         if request.headers.get("if-none-match") == tag:
             return Response(status_code=304, headers=headers)
-        return Response(draw(), media_type="image/webp", headers=headers)
+        drawn = await to_thread.run_sync(draw, limiter=readers)
+        return Response(drawn, media_type="image/webp", headers=headers)
 
     @app.get("/api/tiles/at", responses=_READS | _PICTURE, response_class=Response)
-    def place(
+    async def place(
         request: Request, x: Nm, y: Nm, z: Nm, size: Size = 256, span_nm: Span = 1000
     ) -> Response:
         """The image around a place, nm."""
         raster = Raster((x, y, z), size, span_nm)
-        return picture(request, lambda: encoded(sections.em(raster)))
+        return await picture(request, lambda: encoded(sections.em(raster)))
 
     @app.get(
         "/api/tiles/{syn_id}/{dz}", responses=_READS | _UNKNOWN | _PICTURE, response_class=Response
     )
-    def tile(
+    async def tile(
         request: Request,
         syn_id: SynId,
         dz: Annotated[int, Field(ge=-10_000, le=10_000), WHOLE, InPath()],
@@ -287,44 +293,56 @@ def _add_pictures(app: FastAPI, desk: Desk, sections: Sections) -> None:
         x, y, z = desk.candidates.position_nm(syn_id)
         raster = Raster((x, y, z + dz * desk.run.frame.resolution[2]), size, span_nm)
         shown = outline in ("1", "true")
-        return picture(request, lambda: encoded(sections.outlined(raster, syn_id, outline=shown)))
+        return await picture(
+            request, lambda: encoded(sections.outlined(raster, syn_id, outline=shown))
+        )
 
-    @app.get("/api/labels", responses=_READS)
-    def labels(
+    @app.get("/api/labels", responses=_READS, response_model=schemas.LabelMap)
+    async def labels(
         x: Nm,
         y: Nm,
         z: Nm,
         size: Annotated[int, Field(ge=16, le=512), WHOLE, Query()] = 256,
         span_nm: Span = 1000,
-    ) -> schemas.LabelMap:
+    ) -> Response:
         """Cells and synapses under each pixel of the same picture."""
         raster = Raster((x, y, z), size, span_nm)
-        cells, cell_at = sections.labels("cells", raster)
-        synapses, synapse_at = sections.labels("synapses", raster)
-        return schemas.LabelMap.model_validate(
-            {
-                "size": size,
-                "cells": [{"id": str(i), "name": desk.partners.name(i)} for i in cells.tolist()],
-                "cell_runs": _runs(cell_at),
-                "synapses": [str(i) for i in synapses.tolist()],
-                "synapse_runs": _runs(synapse_at),
-            }
+        found = await to_thread.run_sync(
+            lambda: _label_map(desk, sections, raster).model_dump_json(), limiter=readers
         )
+        return Response(found, media_type="application/json")
 
 
-def _add_synapses(app: FastAPI, desk: Desk, viewer: Callable[[int], str] | None) -> None:
+def _label_map(desk: Desk, sections: Sections, raster: Raster) -> schemas.LabelMap:
+    cells, cell_at = sections.labels("cells", raster)
+    synapses, synapse_at = sections.labels("synapses", raster)
+    return schemas.LabelMap.model_validate(
+        {
+            "size": raster.size,
+            "cells": [{"id": str(i), "name": desk.partners.name(i)} for i in cells.tolist()],
+            "cell_runs": _runs(cell_at),
+            "synapses": [str(i) for i in synapses.tolist()],
+            "synapse_runs": _runs(synapse_at),
+        }
+    )
+
+
+def _add_synapses(
+    app: FastAPI, desk: Desk, viewer: Callable[[int], str] | None, readers: CapacityLimiter
+) -> None:
     @app.get("/api/synapses/{syn_id}", responses=_READS | _UNKNOWN)
     def synapse(syn_id: SynId) -> schemas.Detail:
         """All about a synapse."""
         return schemas.Detail.model_validate(desk.detail(syn_id))
 
     @app.get("/api/viewer/{syn_id}", responses=_READS | _UNKNOWN)
-    def in_viewer(syn_id: SynId) -> schemas.ViewerAddress:
+    async def in_viewer(syn_id: SynId) -> schemas.ViewerAddress:
         """Where Neuroglancer shows a synapse."""
         desk.candidates.row(syn_id)
         if viewer is None:
             raise HTTPException(404, "there is no viewer")
-        return schemas.ViewerAddress(url=viewer(syn_id))
+        url = await to_thread.run_sync(viewer, syn_id, limiter=readers)
+        return schemas.ViewerAddress(url=url)
 
 
 # --- the document and the page -------------------------------------------------------------------

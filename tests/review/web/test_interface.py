@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
@@ -243,3 +244,26 @@ def test_blocks_are_the_layer_and_stay_few(reviewed, data) -> None:
                     expected[i, j] = reviewed.image[u, v, k]
         assert np.array_equal(section, expected)
         assert blocks.bytes <= 2 * 64 * 64 * 12
+
+
+def test_a_slow_disk_keeps_no_decision_waiting(served, monkeypatch) -> None:
+    begun, free = threading.Semaphore(0), threading.Event()
+
+    def slow(*_, **__) -> np.ndarray:
+        begun.release()
+        free.wait(60)
+        return np.zeros((64, 64), np.uint8)
+
+    monkeypatch.setattr(Sections, "em", slow)
+    # One event loop for all, as the server has it; more pictures than it has threads.
+    with served.client("Ann") as client, ThreadPoolExecutor(60) as pool:
+        try:
+            place = {"x": 250, "y": 100, "z": 425}
+            tiles = [pool.submit(client.get, "/api/tiles/at", params=place) for _ in range(50)]
+            assert begun.acquire(timeout=60)
+            decided = pool.submit(client.post, "/api/decisions", json=verdict(FIRST))
+            assert decided.result(60).status_code == 201
+            assert not any(tile.done() for tile in tiles)
+        finally:
+            free.set()
+        assert all(tile.result(60).status_code == 200 for tile in tiles)
