@@ -17,7 +17,14 @@ import pandas as pd
 from cnapse.review.decisions import PartnersDecision
 from cnapse.tables import SynapseFlag
 
-__all__ = ["Corrected", "Provenance", "Reached", "decided_shares", "with_decisions"]
+__all__ = [
+    "Corrected",
+    "Provenance",
+    "Reached",
+    "confirms",
+    "decided_shares",
+    "with_decisions",
+]
 
 Provenance = Literal["predicted", "confirmed", "corrected", "added"]
 Row = dict[str, Any]
@@ -105,7 +112,8 @@ def with_decisions(
         syn_id = int(row["syn_id"])
         before = found.get(syn_id, [])
         decision = decisions[syn_id]
-        if _confirms(decision, int(row["pre_id"]), before):
+        shares = {int(partner["post_id"]): float(partner["share"]) for partner in before}
+        if confirms(decision, int(row["pre_id"]), shares):
             made.synapse_provenance[syn_id] = "confirmed"
             new_synapses.append(row)
             new_partners += [{**partner, "provenance": "confirmed"} for partner in before]
@@ -140,8 +148,8 @@ def decided_shares(decision: PartnersDecision) -> dict[int, float]:
     return {p.post_id: even if p.share is None else p.share * of_given for p in listed}
 
 
-def _confirms(decision: PartnersDecision, pre_id: int, rows: Sequence[Row]) -> bool:
-    shares = {int(row["post_id"]): float(row["share"]) for row in rows}
+def confirms(decision: PartnersDecision, pre_id: int, shares: Mapping[int, float]) -> bool:
+    """Whether a decision leaves a synapse as the table has it: its cells, and all told shares."""
     listed = {partner.post_id: partner.share for partner in decision.new.partners}
     if decision.new.pre_id != pre_id or listed.keys() != shares.keys():
         return False

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from cnapse.review.decisions import DeleteDecision, Loop
+from cnapse.review.decisions import Loop
 from cnapse.review.items import Candidates, Filter, Order
 from cnapse.review.log import DecisionLog, StoredSample
-from cnapse.review.standing import Standing, merged_into
+from cnapse.review.standing import Standing
 
 __all__ = ["Request", "claim_next", "draw_sample", "sample_name"]
 
@@ -100,21 +100,10 @@ def _wanted(
         chosen[sampled] = False
         # Behind the sample's end goes all the rest.
         rows = np.concatenate([sampled, rows[chosen[rows]]])
-    out = candidates.rows_of([*request.exclude, *_settled(request.loop, standing)])
+    out = candidates.rows_of([*request.exclude, *standing.settled(request.loop)])
     left = np.ones(len(candidates), np.bool_)
     left[out[out >= 0]] = False
     return candidates.ids[rows[left[rows]]]
-
-
-def _settled(loop: Loop, standing: Standing) -> Iterator[int]:
-    """What needs no look in a loop: deleted objects, and for partners also what is no synapse."""
-    for one in standing.objects:
-        if isinstance(one, DeleteDecision):
-            yield one.syn_id
-    if loop == "partners":
-        yield from standing.refused
-        # The smallest id stays.
-        yield from (i for i, into in merged_into(standing).items() if i != into)
 
 
 def _mine_first(log: DecisionLog, request: Request, ids: npt.NDArray[np.uint64]) -> Iterator[int]:

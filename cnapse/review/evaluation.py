@@ -24,7 +24,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from cnapse.review.decisions import Decision, DeleteDecision, UndoDecision
+from cnapse.review.decisions import Decision, UndoDecision
 from cnapse.review.estimates import (
     Proportion,
     area_under_curve,
@@ -47,7 +47,6 @@ __all__ = [
     "SizeCuts",
     "StratumCount",
     "Work",
-    "answers",
     "evaluate_review",
 ]
 
@@ -232,7 +231,7 @@ def evaluate_review(
         Default: the one of the log of which most is decided.
     """
     standing = log.standing()
-    said = answers(standing)
+    said = standing.answers
     sample = sample or _best_sample(log, said)
     strata, sampled = _of_sample(sample, said)
     by_sample = sum(s.true + s.false for s in strata) > 0
@@ -262,13 +261,6 @@ def evaluate_review(
         disagreements=len(standing.disagreements),
         work=tuple(_work(decisions, standing.undone)),
     )
-
-
-def answers(standing: Standing) -> dict[int, str]:
-    """``true``, ``false`` or ``unsure`` by synapse: verdicts, and false where one is deleted."""
-    said: dict[int, str] = {i: one.new.verdict for i, one in standing.verdicts.items()}
-    said |= {one.syn_id: "false" for one in standing.objects if isinstance(one, DeleteDecision)}
-    return said
 
 
 # --- precision -----------------------------------------------------------------------------------

@@ -358,11 +358,12 @@ class Candidates:
     def _decided(
         self, verdict: VerdictFilter | None, error: ErrorKind | None, standing: Standing
     ) -> Mask:
+        wrong = {i: one.new.error for i, one in standing.verdicts.items()}
         ids = [
             syn_id
-            for syn_id, decision in standing.verdicts.items()
-            if verdict in (None, "open", "decided", decision.new.verdict)
-            and (error is None or verdict == "open" or decision.new.error == error)
+            for syn_id, answer in standing.answers.items()
+            if verdict in (None, "open", "decided", answer)
+            and (error is None or verdict == "open" or wrong.get(syn_id) == error)
         ]
         rows = self.rows_of(np.array(ids, np.uint64))
         mask = np.zeros(len(self), np.bool_)

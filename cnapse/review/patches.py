@@ -20,7 +20,6 @@ import numpy.typing as npt
 from cnapse.analysis.groundtruth import Annotated, Tiling, annotated, patch_boxes
 from cnapse.errors import ReviewError
 from cnapse.geometry import Box, Resolution, triple
-from cnapse.review.evaluation import answers
 from cnapse.review.items import Candidates
 from cnapse.review.standing import Standing, merged_into
 from cnapse.runs import RunData
@@ -71,7 +70,7 @@ def plan_patches(run: RunData, candidates: Candidates, standing: Standing, tilin
         for one in standing.boxes
     ]
     boxes = tuple(patch for box in whole for patch in patch_boxes(box, tiling))
-    said = answers(standing)
+    said = standing.answers
     decided = sorted(i for i, answer in said.items() if answer in ("true", "false"))
     around: list[Box] = []
     for row in candidates.rows_of(decided):
@@ -122,7 +121,7 @@ def read_patches(
     ConfigError, LayerNotFoundError, StorageError
         If a layer is missing or cannot be read.
     """
-    said = answers(standing) | _of_wrong_extent(standing)
+    said = standing.answers | _of_wrong_extent(standing)
     # An object that lies at the place of a missed synapse, and is no candidate, was made for it.
     said |= {
         found: "true"

@@ -14,9 +14,11 @@ from typing import Generic, TypeVar
 
 from cnapse.review.decisions import (
     AddDecision,
+    Answer,
     BoxDecision,
     Decision,
     DeleteDecision,
+    Loop,
     MergeDecision,
     PartnersDecision,
     RepaintDecision,
@@ -68,9 +70,21 @@ class Standing:
     undone: frozenset[str] = frozenset()
 
     @property
-    def refused(self) -> set[int]:
-        """The objects that are no synapses."""
-        return {i for i, one in self.verdicts.items() if one.new.verdict == "false"}
+    def answers(self) -> dict[int, Answer]:
+        """Whether an object is a synapse, by id: verdicts, and false where one is deleted."""
+        said: dict[int, Answer] = {i: one.new.verdict for i, one in self.verdicts.items()}
+        deleted = (one.syn_id for one in self.objects if isinstance(one, DeleteDecision))
+        return said | dict.fromkeys(deleted, "false")
+
+    def settled(self, loop: Loop) -> set[int]:
+        """What needs no look in a loop: deleted objects, and for partners what is no synapse.
+
+        Of merged ones the smallest id stays, and is asked about partners for all of them.
+        """
+        if loop != "partners":
+            return {one.syn_id for one in self.objects if isinstance(one, DeleteDecision)}
+        refused = {i for i, said in self.answers.items() if said == "false"}
+        return refused | {i for i, into in merged_into(self).items() if i != into}
 
 
 class Ledger:

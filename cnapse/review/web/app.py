@@ -215,7 +215,7 @@ def _add_lists(app: FastAPI, desk: Desk, named: Who) -> None:
     @app.get("/api/progress", responses=_READS)
     def how_far() -> schemas.Progress:
         """How far the review is."""
-        found = progress(desk.log, tally, len(desk.candidates))
+        found = progress(desk, tally)
         return schemas.Progress.model_validate(found)
 
 

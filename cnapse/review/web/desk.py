@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,8 +13,9 @@ import numpy.typing as npt
 from pydantic import BaseModel
 
 from cnapse.errors import ReviewError
+from cnapse.review.apply_partners import confirms
 from cnapse.review.assignment import Request, claim_next
-from cnapse.review.decisions import ERRORS, Decision, Loop, parse_decision
+from cnapse.review.decisions import ERRORS, Decision, Loop, PartnersDecision, parse_decision
 from cnapse.review.items import ORDERS, Candidates, Filter
 from cnapse.review.log import DecisionLog
 from cnapse.review.standing import Standing
@@ -52,6 +53,8 @@ class Desk:
         self.candidates = Candidates.load(run)
         self.partners = PartnerRows(run)
         self._section_nm = run.config.resolution[2]
+        # By uuid: neither a decision nor the table changes.
+        self._confirms: dict[str, bool] = {}
         self._cells = {name: cell for cell, name in self.partners.names.items()}
 
     # --- lists ----------------------------------------------------------------------------------
@@ -104,12 +107,18 @@ class Desk:
             standing=standing,
         )
         if loop == "partners":
-            rows = self._among(rows, standing.refused, present=False)
+            rows = self._among(rows, standing.settled("partners"), present=False)
         if by_partners:
             rows = self._among(rows, standing.partners, present=wanted.verdict == "decided")
         if wanted.error == "any":
             rows = self._among(rows, (i for i, one in standing.verdicts.items() if one.new.error))
         return rows
+
+    def known(self, syn_ids: Collection[int]) -> set[int]:
+        """Those of the ids that the run's table has."""
+        wanted = list(syn_ids)
+        found = self.candidates.rows_of(wanted) >= 0
+        return set(itertools.compress(wanted, found.tolist()))
 
     def page(self, rows: Sequence[int] | Rows, loop: Loop = "candidates") -> list[Json]:
         """Rows as JSON."""
@@ -202,6 +211,14 @@ class Desk:
             ]
             stop = start
         return found[:limit]
+
+    def confirms(self, decision: PartnersDecision) -> bool:
+        """Whether a decision leaves the partners as the run's table has them."""
+        if decision.uuid not in self._confirms:
+            pre = int(self.candidates.columns["pre_id"][self.candidates.row(decision.syn_id)])
+            shares = self.partners.shares(decision.syn_id)
+            self._confirms[decision.uuid] = confirms(decision, pre, shares)
+        return self._confirms[decision.uuid]
 
     @staticmethod
     def told(decision: Decision | None, standing: Standing) -> Json | None:

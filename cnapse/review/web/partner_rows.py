@@ -53,9 +53,8 @@ class PartnerRows:
 
     def of(self, syn_id: int) -> list[dict[str, Any]]:
         """A synapse's partners as JSON, the largest share first."""
-        ids = self._numbers["syn_id"]
-        first, last = (np.searchsorted(ids, np.uint64(syn_id), side) for side in ("left", "right"))
-        at = {name: column[first:last] for name, column in self._numbers.items()}
+        rows = self._rows(syn_id)
+        at = {name: column[rows] for name, column in self._numbers.items()}
         return [
             {
                 "post_id": str(at["post_id"][i]),
@@ -66,6 +65,17 @@ class PartnerRows:
             }
             for i in np.argsort(-at["share"], kind="stable")
         ]
+
+    def shares(self, syn_id: int) -> dict[int, float]:
+        """A synapse's shares, by cell."""
+        rows = self._rows(syn_id)
+        cells, shares = (self._numbers[name][rows].tolist() for name in ("post_id", "share"))
+        return dict(zip(cells, shares, strict=True))
+
+    def _rows(self, syn_id: int) -> slice:
+        ids = self._numbers["syn_id"]
+        first, last = (np.searchsorted(ids, np.uint64(syn_id), side) for side in ("left", "right"))
+        return slice(int(first), int(last))
 
 
 def _names(table: pa.Table, column: str) -> dict[int, str]:

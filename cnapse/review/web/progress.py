@@ -10,6 +10,7 @@ from typing import Any
 from cnapse.review.decisions import Decision
 from cnapse.review.log import DecisionLog
 from cnapse.review.standing import Disagreement, Standing
+from cnapse.review.web.desk import Desk
 
 __all__ = ["Tally", "progress"]
 
@@ -60,46 +61,37 @@ class Tally:
         self._minutes[f"{decision.time[:16]}Z"] += 1
 
 
-def progress(log: DecisionLog, tally: Tally, total: int) -> dict[str, Any]:
-    """How far the review of `total` candidates is."""
-    standing = log.standing()
-    verdicts = Counter(decision.new.verdict for decision in standing.verdicts.values())
-    decided = len(standing.verdicts)
-    wrong = standing.refused
-    partners = [d for i, d in standing.partners.items() if i not in wrong]
-    confirmed = sum(_is_confirmed(decision) for decision in partners)
-    real = total - len(wrong)
+def progress(desk: Desk, tally: Tally) -> dict[str, Any]:
+    """How far the review of the candidates is: what the lists of `Desk.rows` would count."""
+    standing = desk.log.standing()
+    said = desk.known(standing.answers)
+    answers = Counter(standing.answers[i] for i in said)
+    settled = desk.known(standing.settled("partners"))
+    partners = desk.known(standing.partners) - settled
+    confirmed = sum(desk.confirms(standing.partners[i]) for i in partners)
+    total = len(desk.candidates)
     actions = Counter(decision.action for decision in standing.objects)
-    reviewers, minutes = tally.updated(log)
+    reviewers, minutes = tally.updated(desk.log)
     return {
         "total": total,
         "candidates": {
-            "decided": decided,
-            **{verdict: verdicts[verdict] for verdict in ("true", "false", "unsure")},
-            "left": max(0, total - decided),
+            "decided": len(said),
+            **{answer: answers[answer] for answer in ("true", "false", "unsure")},
+            "left": total - len(said),
             "added": len(standing.added),
             "boxes": len(standing.boxes),
         },
         "partners": {
-            "total": real,
+            "total": total - len(settled),
             "decided": len(partners),
             "confirmed": confirmed,
             "corrected": len(partners) - confirmed,
-            "left": max(0, real - len(partners)),
+            "left": total - len(settled | partners),
         },
         "objects": {name: actions[name] for name in ("merge", "split", "delete", "repaint")},
         "reviewers": reviewers,
         "minutes": minutes,
         "disagreements": _disagreements(standing),
-    }
-
-
-def _is_confirmed(decision: Decision) -> bool:
-    """Whether the partners were left as they stood."""
-    old, new = decision.old or {}, decision.new
-    before = {str(p["post_id"]) for p in old.get("partners", ())}  # type: ignore[union-attr,index,call-overload]
-    return str(old.get("pre_id")) == str(new.pre_id) and before == {
-        str(partner.post_id) for partner in new.partners
     }
 
 
