@@ -15,6 +15,7 @@ from cnapse.volumes.reader import Layer
 __all__ = ["HeldBlocks"]
 
 Array = npt.NDArray[Any]
+Indices = npt.NDArray[np.int64]
 
 # Chunks of one voxel in z are read a few at a time.
 _LEAST: Triple = (64, 64, 8)
@@ -52,20 +53,31 @@ class HeldBlocks:
         """What is held."""
         return self._bytes
 
-    def section(self, start: tuple[int, int], stop: tuple[int, int], z: int) -> Array:
+    def section(self, x: Indices, y: Indices, z: int) -> Array:
         """Voxels of a section, in voxels of the layer; 0 outside of its bounds.
+
+        Parameters
+        ----------
+        x, y : ndarray of int64, shape (n,) and (m,)
+            Which columns and rows, ascending; what lies between them is not kept.
+        z : int
 
         Returns
         -------
-        ndarray, shape (x, y), of the layer's dtype
+        ndarray, shape (n, m), of the layer's dtype
         """
-        wanted = Box((*start, z), (*stop, z + 1), self.layer.resolution)
-        out = np.zeros(wanted.shape, self.layer.dtype)
-        for block in self._grid.touching(wanted):
-            both = block.write.intersection(wanted)
-            out[both.slices(wanted)] = self._read(block)[both.slices(block.write)]
-        section: Array = out[:, :, 0]
-        return section
+        out = np.zeros((len(x), len(y)), self.layer.dtype)
+        corners = (int(x[0]), int(y[0]), z), (int(x[-1]) + 1, int(y[-1]) + 1, z + 1)
+        for block in self._grid.touching(Box(*corners, self.layer.resolution)):
+            start, stop = block.write.start, block.write.stop
+            columns, rows = (
+                slice(*np.searchsorted(wanted, (start[axis], stop[axis])).tolist())
+                for axis, wanted in enumerate((x, y))
+            )
+            if out[columns, rows].size:
+                voxels = self._read(block)[:, :, z - start[2]]
+                out[columns, rows] = voxels[np.ix_(x[columns] - start[0], y[rows] - start[1])]
+        return out
 
     def _read(self, block: Block) -> Array:
         number = block.index

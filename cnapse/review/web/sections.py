@@ -6,7 +6,6 @@ A raster of `size` pixels shows a square of `span_nm` around a place: pixel (col
 
 from __future__ import annotations
 
-import contextlib
 import io
 import math
 import threading
@@ -18,12 +17,12 @@ import numpy.typing as npt
 from PIL import Image
 from scipy.ndimage import binary_dilation, binary_erosion
 
-from cnapse.errors import ResolutionError
 from cnapse.geometry import Resolution
-from cnapse.review.web.blocks import HeldBlocks
+from cnapse.review.web.blocks import HeldBlocks, Indices
 from cnapse.runs import LayerName, RunData
 from cnapse.viewing.exhibit import measured_contrast
 from cnapse.viewing.palette import SYNAPSE, rgb
+from cnapse.volumes.reader import Layer
 
 __all__ = ["Raster", "Sections", "encoded"]
 
@@ -34,7 +33,8 @@ _OUTSIDE = 24
 _NO_IMAGE = 96
 _OWN, _OTHERS = rgb(SYNAPSE), (235, 235, 235)
 _QUALITY = 88
-_COARSEST = 16
+# Voxels for a pixel along x and y, at most: so many make a smooth picture, and take 16 MB and 70.
+_LABEL_FINENESS, _EM_FINENESS = 2, 4
 _MARGIN = 2
 
 
@@ -83,7 +83,7 @@ class Sections:
 
     def __init__(self, run: RunData, most_bytes: int = 1 << 28) -> None:
         self._run, self._most = run, most_bytes
-        self._opened: dict[tuple[LayerName, int], HeldBlocks] = {}
+        self._scales: dict[LayerName, list[HeldBlocks]] = {}
         self._lock = threading.Lock()
         self._contrast: tuple[float, float] | None = None
 
@@ -91,11 +91,11 @@ class Sections:
         """The image in grey, shape (rows, columns); even grey where there is none."""
         if not self._run.given("image"):
             return np.full((raster.size, raster.size), _NO_IMAGE, np.uint8)
-        blocks = self._layer("image", self._factor(raster))
-        section, box = _cut(blocks, raster)
+        blocks = self._layer("image", raster)
+        section, box = _cut(blocks, raster, _EM_FINENESS)
         black, white = self._black_and_white(raster)
         grey = np.clip((section.astype(np.float32) - black) * (255 / (white - black)), 0, 255)
-        grey[~_inside(blocks, raster, section.shape)] = _OUTSIDE
+        grey[~_inside(blocks, raster, _EM_FINENESS)] = _OUTSIDE
         scaled = _picture(grey.astype(np.uint8)).resize(
             (raster.size, raster.size), Image.Resampling.BICUBIC, box=box
         )
@@ -106,7 +106,7 @@ class Sections:
         picture = np.repeat(self.em(raster)[:, :, np.newaxis], 3, axis=2)
         if not outline:
             return picture
-        section, box = _cut(self._layer("synapses", 1), raster)
+        section, box = _cut(self._layer("synapses", raster), raster, _LABEL_FINENESS)
         for mask, colour, width in (
             ((section != 0) & (section != syn_id), _OTHERS, 1),
             (section == syn_id, _OWN, max(2, round(raster.size / 110))),
@@ -125,34 +125,27 @@ class Sections:
         """
         if name == "cells" and not self._run.given("cells"):
             return np.zeros(0, np.uint64), np.zeros((raster.size, raster.size), np.int64)
-        blocks = self._layer(name, 1)
+        blocks = self._layer(name, raster)
         h = blocks.layer.resolution
         x, y = (np.floor(raster.centres_nm(axis) / h[axis]).astype(np.int64) for axis in (0, 1))
-        start, stop = (int(x[0]), int(y[0])), (int(x[-1]) + 1, int(y[-1]) + 1)
-        section = blocks.section(start, stop, math.floor(raster.place_nm[2] / h[2]))
-        under = section[np.ix_(x - start[0], y - start[1])].T
+        under = blocks.section(x, y, math.floor(raster.place_nm[2] / h[2])).T
         ids, index = np.unique(under, return_inverse=True)
         index = index.reshape(under.shape)
         return (ids[1:], index) if len(ids) and ids[0] == 0 else (ids, index + 1)
 
     # --- layers ---------------------------------------------------------------------------------
 
-    def _layer(self, name: LayerName, factor: int) -> HeldBlocks:
+    def _layer(self, name: LayerName, raster: Raster) -> HeldBlocks:
+        """A layer at the coarsest of its scales that has a voxel for each pixel."""
         with self._lock:
-            if (name, factor) not in self._opened:
-                layer = self._run.layer(name)
-                if factor > 1:
-                    x, y, z = layer.resolution
-                    # Else as fine as it is.
-                    with contextlib.suppress(ResolutionError):
-                        layer = layer.at((x * factor, y * factor, z))
-                self._opened[name, factor] = HeldBlocks(layer, self._most)
-            return self._opened[name, factor]
-
-    def _factor(self, raster: Raster) -> int:
-        """How much coarser the image may be read: a power of two."""
-        voxels = raster.span_nm / raster.size / self._run.config.resolution[0]
-        return min(_COARSEST, 1 << max(0, math.floor(math.log2(voxels)))) if voxels > 0 else 1
+            if name not in self._scales:
+                self._scales[name] = [
+                    HeldBlocks(layer, self._most) for layer in _stored(self._run.layer(name))
+                ]
+            finest, *coarser = self._scales[name]
+            pixel = raster.span_nm / raster.size
+            fitting = [one for one in coarser if max(one.layer.resolution[:2]) <= pixel]
+            return fitting[-1] if fitting else finest
 
     def _black_and_white(self, raster: Raster) -> tuple[float, float]:
         with self._lock:
@@ -184,34 +177,64 @@ def _picture(values: Picture) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(values))
 
 
-def _cut(blocks: HeldBlocks, raster: Raster) -> tuple[Array, tuple[float, float, float, float]]:
+def _stored(layer: Layer) -> list[Layer]:
+    """A layer as it is, then its coarser scales whose sections are no thicker than they are wide.
+
+    Scales that would be computed of finer ones spare no reading.
+    """
+    own = layer.resolution
+    scales = [tuple(map(float, scale["resolution"])) for scale in layer.info["scales"]]
+    return [
+        layer,
+        *(
+            layer.at(scale)
+            for scale in sorted(scales)
+            if all(a <= b for a, b in zip(own, scale, strict=True))
+            and scale[:2] > own[:2]
+            and scale[2] <= max(own[2], *scale[:2])
+        ),
+    ]
+
+
+def _places(blocks: HeldBlocks, raster: Raster, axis: int, fineness: int) -> tuple[Indices, int]:
+    """Voxels under a raster along x (0) or y (1), every n-th, and n.
+
+    Where there are more than `fineness` for a pixel, the others would not be seen.
+    """
+    h = blocks.layer.resolution[axis]
+    step = max(1, math.floor(raster.span_nm / raster.size / h / fineness))
+    low = raster.corner_nm[axis] / h
+    first, last = math.floor(low), math.ceil(low + raster.span_nm / h)
+    margin = _MARGIN * step
+    return np.arange(first - margin, last + margin, step, dtype=np.int64), step
+
+
+def _cut(
+    blocks: HeldBlocks, raster: Raster, fineness: int
+) -> tuple[Array, tuple[float, float, float, float]]:
     """Voxels under a raster, as rows and columns, and where its corners lie among them."""
     h = blocks.layer.resolution
-    low = [corner / size for corner, size in zip(raster.corner_nm, h[:2], strict=True)]
-    high = [v + raster.span_nm / size for v, size in zip(low, h[:2], strict=True)]
-    start = [math.floor(v) - _MARGIN for v in low]
-    stop = [math.ceil(v) + _MARGIN for v in high]
-    section = blocks.section(
-        (start[0], start[1]), (stop[0], stop[1]), math.floor(raster.place_nm[2] / h[2])
-    )
-    box = (low[0] - start[0], low[1] - start[1], high[0] - start[0], high[1] - start[1])
-    return section.T, box
+    places, low, high = [], [], []
+    for axis in (0, 1):
+        indices, step = _places(blocks, raster, axis, fineness)
+        # A voxel that stands for several stands in their middle.
+        places.append(indices + step // 2)
+        low.append((raster.corner_nm[axis] / h[axis] - indices[0]) / step)
+        high.append(low[-1] + raster.span_nm / h[axis] / step)
+    section = blocks.section(places[0], places[1], math.floor(raster.place_nm[2] / h[2]))
+    return section.T, (low[0], low[1], high[0], high[1])
 
 
-def _inside(blocks: HeldBlocks, raster: Raster, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
+def _inside(blocks: HeldBlocks, raster: Raster, fineness: int) -> npt.NDArray[np.bool_]:
     """Which of the voxels of `_cut` the layer has."""
-    layer = blocks.layer
-    inside = np.zeros(shape, np.bool_)
-    z = math.floor(raster.place_nm[2] / layer.resolution[2])
-    if not layer.bounds.start[2] <= z < layer.bounds.stop[2]:
-        return inside
+    start, stop = blocks.layer.bounds.start, blocks.layer.bounds.stop
     spans = []
     for axis in (1, 0):
-        first = math.floor(raster.corner_nm[axis] / layer.resolution[axis]) - _MARGIN
-        low, high = layer.bounds.start[axis] - first, layer.bounds.stop[axis] - first
-        spans.append(slice(max(0, low), max(0, high)))
-    inside[tuple(spans)] = True
-    return inside
+        indices, step = _places(blocks, raster, axis, fineness)
+        middle = indices + step // 2
+        spans.append((start[axis] <= middle) & (middle < stop[axis]))
+    z = math.floor(raster.place_nm[2] / blocks.layer.resolution[2])
+    return np.logical_and.outer(*spans) & (start[2] <= z < stop[2])
 
 
 def _shape(

@@ -235,7 +235,7 @@ def test_blocks_are_the_layer_and_stay_few(reviewed, data) -> None:
         x, y = data.draw(st.integers(-20, 150)), data.draw(st.integers(-50, 90))
         w, h = data.draw(st.integers(1, 90)), data.draw(st.integers(1, 90))
         z = data.draw(st.integers(0, 20))
-        section = blocks.section((x, y), (x + w, y + h), z)
+        section = blocks.section(np.arange(x, x + w), np.arange(y, y + h), z)
         expected = np.zeros((w, h), np.uint8)
         for i in range(w):
             for j in range(h):
