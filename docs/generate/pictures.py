@@ -2,8 +2,9 @@
 
     python docs/generate/pictures.py TUTORIAL
 
-TUTORIAL is the folder in which the tutorial was followed. Those of the viewer are made by
-docs/screenshots.py.
+TUTORIAL is the folder in which the tutorial was followed; with `explain_harmonic.png` and
+`explain_montecarlo.png` in it, drawn by ``cnapse explain --method``, the pictures of these methods
+are made, too. Those of the viewer are made by docs/screenshots.py.
 """
 
 from __future__ import annotations
@@ -15,17 +16,28 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch, Rectangle
+from matplotlib.lines import Line2D
+from matplotlib.patches import FancyArrowPatch, Rectangle
 from PIL import Image
 
-__all__ = ["draw_labels", "draw_stages", "main", "small"]
+import cnapse
+from cnapse.runs import LayerName, RunData
+
+__all__ = ["draw_labels", "draw_stages", "main", "panel", "small"]
 
 IMAGES = Path(__file__).parents[1] / "images"
 _WIDEST = 1200
-_INK, _BLUE, _YELLOW, _GREY = "#202124", "#3f51b5", "#ffb300", "#9aa0a6"
+_INK, _BLUE, _YELLOW, _GOLD, _GREY = "#202124", "#3f51b5", "#ffb300", "#b26a00", "#9aa0a6"
+_FOR_THE_VIEWER = {
+    "pyramid": "coarser scales of the layers",
+    "properties": "names and numbers of cells and synapses",
+    "annotate": "lines from synapses to partners",
+    "meshes": "surfaces, if they are asked for",
+}
 
 
 def small(source: Path | io.BytesIO, target: Path, widest: int = _WIDEST) -> None:
@@ -36,32 +48,118 @@ def small(source: Path | io.BytesIO, target: Path, widest: int = _WIDEST) -> Non
         height = round(picture.height * widest / picture.width)
         picture = picture.resize((widest, height), Image.Resampling.LANCZOS)
     if target.suffix == ".jpg":
-        picture.save(target, quality=82, optimize=True)
+        # Full resolution of colours: they tell cells apart.
+        picture.save(target, quality=82, subsampling=0, optimize=True)
     else:
         picture.quantize(64, dither=Image.Dither.NONE).save(target, optimize=True)
 
 
-def draw_stages() -> Figure:
-    """What each stage reads and leaves."""
-    figure = Figure(figsize=(10, 3.7), layout="constrained")
-    axes = _canvas(figure, (0, 20), (0, 7.4))
-    layers = {"image": (0, 5), "probability": (5, 5), "synapses": (10, 5), "cells": (10, 1.6)}
-    for name, (x, y) in layers.items():
-        _box(axes, x, y, name, _BLUE)
-    _box(axes, 15, 5, "table of synapses", _YELLOW, width=4.6)
-    _box(axes, 15, 1.6, "table of partners", _YELLOW, width=4.6)
-    _arrow(axes, (3.2, 5.7), (5, 5.7), "detect")
-    _arrow(axes, (8.2, 5.7), (10, 5.7), "label, stitch,\nrelabel")
-    _arrow(axes, (13.2, 5.7), (15, 5.7), "measure,\ntabulate")
-    _arrow(axes, (17.3, 5), (17.3, 3), "assign, gather", side="right")
-    _arrow(axes, (13.2, 2.3), (15, 2.3), "")
-    _arrow(axes, (11.6, 3), (15, 5.2), "")
-    _box(axes, 0, 1.6, "pyramid, properties,\nannotate, meshes", _GREY, width=5.6)
-    axes.text(2.8, 1.1, "for the viewer, from all of these", ha="center", va="top", color=_GREY)
-    axes.text(
-        0, 7.35, "layers: blue.  tables: yellow.  stages: on the arrows", va="top", color=_INK
-    )
+def panel(source: Path, target: Path) -> None:
+    """The lower left of what `cnapse explain` draws for one method: legend and three sections."""
+    with Image.open(source) as opened:
+        wide, high = opened.size
+        cut = opened.crop((wide // 80, wide * 32 // 100, wide * 655 // 1000, high * 975 // 1000))
+    made = io.BytesIO()
+    cut.save(made, "PNG")
+    small(made, target)
+
+
+def draw_stages(folder: Path) -> Figure:
+    """What each stage reads and leaves, by a place of the tutorial's run.
+
+    Parameters
+    ----------
+    folder : Path
+        In which the tutorial was followed.
+    """
+    run = cnapse.open_run(folder / "cnapse.toml")
+    names: tuple[LayerName, ...] = ("image", "probability", "synapses", "cells")
+    section = {name: _section(run, name) for name in names}
+    figure = Figure(figsize=(12, 5.6))
+    em = section["image"]
+    _layer(figure, "image", (0.005, 0.53), em)
+    _layer(figure, "probability", (0.245, 0.53), em, section["probability"], cmap="inferno")
+    objects, cells = (_coloured(section[name]) for name in ("synapses", "cells"))
+    _layer(figure, "synapses", (0.485, 0.53), em, objects, cmap="tab10", alpha=0.85)
+    _layer(figure, "cells", (0.485, 0.02), em, cells, cmap="tab20", alpha=0.55)
+    synapses, partners = run.synapses, run.partners
+    here = np.unique(section["synapses"])
+    columns = {"syn_id": "syn_id", "pre_id": "pre_id", "size": "size, nm³"}
+    _table(figure, "table of synapses", 0.53, synapses[synapses.syn_id.isin(here)], columns)
+    columns = {"syn_id": "syn_id", "post_id": "post_id", "share": "share"}
+    _table(figure, "table of partners", 0.02, partners[partners.syn_id.isin(here)], columns)
+    _arrow(figure, (0.187, 0.72), (0.24, 0.72), "detect")
+    _arrow(figure, (0.427, 0.72), (0.48, 0.72), "label,\nstitch,\nrelabel")
+    _arrow(figure, (0.667, 0.72), (0.752, 0.72), "measure,\ntabulate", at=0.716)
+    _arrow(figure, (0.667, 0.21), (0.752, 0.21), "assign,\ngather,\nexport", at=0.716)
+    # Both read both layers.
+    figure.add_artist(Line2D([0.678, 0.678], [0.21, 0.72], color=_INK, lw=1.3))
+    _arrow(figure, (0.87, 0.62), (0.87, 0.445), "")
+    text = "For the viewer, from all of these"
+    figure.text(0.005, 0.42, text, fontsize=11, fontweight="bold", color=_INK, va="top")
+    for i, (stage, leaves) in enumerate(_FOR_THE_VIEWER.items()):
+        y = 0.345 - 0.075 * i
+        figure.text(0.005, y, stage, fontsize=10, color=_BLUE, va="top")
+        figure.text(0.13, y, leaves, fontsize=10, color=_INK, va="top")
     return figure
+
+
+def _section(run: RunData, name: LayerName) -> np.ndarray:
+    """A place of the tutorial's run, [y, x]."""
+    layer = run.layer(name)
+    cut = layer.read(cnapse.Box((30, 20, 8), (230, 220, 9), layer.resolution))
+    return np.asarray(cut).reshape(200, 200, order="F").T
+
+
+def _coloured(ids: np.ndarray) -> np.ndarray:
+    """Ids as 1, 2, 3, ... for a list of colours; 0 stays."""
+    _, numbers = np.unique(ids, return_inverse=True)
+    return numbers.reshape(ids.shape) + (1 if ids.all() else 0)
+
+
+def _layer(
+    figure: Figure,
+    name: str,
+    place: tuple[float, float],
+    em: np.ndarray,
+    over: np.ndarray | None = None,
+    *,
+    cmap: str = "",
+    alpha: float = 1.0,
+) -> None:
+    """The EM, with what a layer holds on it."""
+    width, height = figure.get_size_inches()
+    axes = figure.add_axes((*place, 0.178, 0.178 * width / height))
+    axes.set(xticks=[], yticks=[])
+    axes.set_title(name, fontsize=11, fontweight="bold", color=_BLUE, loc="left", pad=4)
+    axes.imshow(em, cmap="gray", vmin=40, vmax=230)
+    if over is not None:
+        shown = np.ma.masked_where(over == 0, over)
+        if cmap == "inferno":
+            axes.imshow(shown, cmap=cmap, vmin=0, vmax=255, alpha=np.minimum(1, over / 100))
+        else:
+            axes.imshow(shown % 20, cmap=cmap, vmin=0, vmax=20, alpha=alpha)
+
+
+def _table(
+    figure: Figure, name: str, y: float, rows: pd.DataFrame, columns: dict[str, str]
+) -> None:
+    """The first rows of a table."""
+    axes = figure.add_axes((0.757, y, 0.24, 0.382))
+    axes.set_axis_off()
+    axes.set_title(name, fontsize=11, fontweight="bold", color=_GOLD, loc="left", pad=4)
+    text = [
+        [f"{v:,.0f}" if c == "size" else f"{v:.2f}" if c == "share" else str(v) for c, v in r]
+        for r in (
+            list(row.items()) for _, row in rows[list(columns)].head(6).astype(object).iterrows()
+        )
+    ]
+    text += [["..."] * len(columns)]
+    made = axes.table(text, colLabels=list(columns.values()), loc="upper left", cellLoc="right")
+    made.auto_set_font_size(False)
+    made.set_fontsize(9)
+    for (row, _), cell in made.get_celld().items():
+        cell.set(edgecolor="0.8", height=0.115, facecolor="#fff3d6" if row == 0 else "white")
 
 
 def draw_labels() -> Figure:
@@ -106,36 +204,22 @@ def _grid(
     axes.set(xticks=[], yticks=[])
 
 
-def _canvas(figure: Figure, x: tuple[float, float], y: tuple[float, float]) -> Axes:
-    axes = figure.subplots()
-    axes.set(xlim=x, ylim=y, aspect="equal")
-    axes.set_axis_off()
-    return axes
-
-
-def _box(axes: Axes, x: float, y: float, text: str, colour: str, width: float = 3.2) -> None:
-    shape = FancyBboxPatch(
-        (x, y),
-        width,
-        1.4,
-        boxstyle="round,pad=0,rounding_size=0.2",
-        fc=colour,
-        ec="none",
-        alpha=0.25,
-    )
-    axes.add_patch(shape)
-    axes.text(x + width / 2, y + 0.7, text, ha="center", va="center", fontsize=11, color=_INK)
-
-
 def _arrow(
-    axes: Axes, start: tuple[float, float], stop: tuple[float, float], text: str, side: str = "top"
+    figure: Figure,
+    start: tuple[float, float],
+    stop: tuple[float, float],
+    stages: str,
+    *,
+    at: float | None = None,
 ) -> None:
-    axes.annotate("", stop, start, arrowprops={"arrowstyle": "-|>", "color": _INK, "lw": 1.3})
-    x, y = (start[0] + stop[0]) / 2, (start[1] + stop[1]) / 2
-    if side == "top":
-        axes.text(x, y + 0.15, text, ha="center", va="bottom", fontsize=9, color=_INK)
-    else:
-        axes.text(x + 0.2, y, text, ha="left", va="center", fontsize=9, color=_INK)
+    """An arrow, with the stages' names above its middle, or above `at`."""
+    shape = FancyArrowPatch(
+        start, stop, arrowstyle="-|>", mutation_scale=14, color=_INK, lw=1.3, shrinkA=0, shrinkB=0
+    )
+    shape.set_transform(figure.transFigure)
+    figure.add_artist(shape)
+    x = (start[0] + stop[0]) / 2 if at is None else at
+    figure.text(x, start[1] + 0.02, stages, ha="center", va="bottom", fontsize=9, color=_INK)
 
 
 def main() -> None:
@@ -143,15 +227,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tutorial", type=Path, help="folder in which the tutorial was followed")
     folder = parser.parse_args().tutorial
-    for figure, name in ((draw_stages(), "stages"), (draw_labels(), "labels")):
+    for figure, name in ((draw_stages(folder), "stages.jpg"), (draw_labels(), "labels.png")):
         made = io.BytesIO()
         figure.savefig(made, dpi=130)
-        small(made, IMAGES / f"algorithms_{name}.png")
+        small(made, IMAGES / f"algorithms_{name}")
     small(folder / "synapse.png", IMAGES / "tutorial_synapse.jpg", 1100)
     small(folder / "explain.png", IMAGES / "tutorial_explain.jpg", 1100)
     with contextlib.suppress(FileNotFoundError):
         small(folder / "cleft_profiles.png", IMAGES / "scripting_profiles.png", 840)
-    for name in ("tutorial_", "algorithms_", "scripting_"):
+    for method, name in (("harmonic", "exact"), ("montecarlo", "walks")):
+        with contextlib.suppress(FileNotFoundError):
+            source = folder / f"explain_{method}.png"
+            small(source, IMAGES / f"explain_{method}.jpg", 1700)
+            panel(source, IMAGES / f"algorithms_{name}.jpg")
+    for name in ("tutorial_", "algorithms_", "scripting_", "explain_"):
         for path in sorted(IMAGES.glob(f"{name}*")):
             sys.stdout.write(f"{path.name} {path.stat().st_size / 1000:.0f} kB\n")
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cnapse.analysis.connectome import Connectome
+    from cnapse.analysis.exports import Export
     from cnapse.analysis.queries_layout import Reading
 
 __all__ = [
@@ -138,7 +139,8 @@ def connectome(
     from cnapse.analysis.exports.write import chosen_exports
     from cnapse.analysis.queries import Synapses
 
-    wanted = chosen_exports(exports or ["csv"])
+    wanted = exports or ["csv"]
+    chosen_exports(wanted)
     thresholds = Thresholds(min_size, min_share, min_synapses, autapses, not named_only)
     check_folder(output, redo=redo)
     reading = reading_of(kind, columns, resolution)
@@ -154,6 +156,8 @@ def connectome(
         if areas is not None and areas.unknown:
             said = _many(areas.unknown, "row of {} names", "rows of {} name").format(contacts)
             print(f"{said} a cell that the table has not")
+        if "all" in wanted:
+            _lacking(export, table)
         _files(output, files)
 
 
@@ -190,6 +194,18 @@ def _report(made: Connectome) -> None:
             counts.autapse_edges, "cell connects to itself", "cells connect to themselves"
         )
         print(f"{cells} ({_many(counts.autapse_rows, 'row', 'rows')}, {whether}): autapses.csv")
+
+
+def _lacking(export: Export, table: str) -> None:
+    """Which forms were not made."""
+    from cnapse.analysis.exports.write import EXPORTS
+
+    lacking: dict[str, list[str]] = {}
+    for form in EXPORTS:
+        if what := export.lacks(form):
+            lacking.setdefault(what, []).append(form)
+    for what, forms in lacking.items():
+        print(f"not made: {', '.join(forms)}: {table} has no {what}")
 
 
 def _many(count: int, one: str, more: str) -> str:

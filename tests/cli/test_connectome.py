@@ -50,6 +50,18 @@ def test_a_table_of_names_becomes_matrices_with_the_sums_of_the_table(cnapse, da
     assert record["counts"]["size"] == 3087.75
 
 
+def test_all_is_what_the_table_has_enough_for(cnapse, dauer, tmp_path):
+    code, said, _ = cnapse("connectome", dauer, "-o", tmp_path / "out", "-e", "all")
+    assert code == 0
+    assert (
+        f"not made: cave, neuprint, synaptor: {dauer} has no ids of cells (pre_id, post_id)\n"
+        f"not made: cremi: {dauer} has no places in nm" in said
+    )
+    assert (tmp_path / "out" / "connectome.graphml").is_file()
+    record = json.loads((tmp_path / "out" / "connectome.json").read_text())
+    assert record["exports"] == ["csv", "excel", "parquet", "graphml", "sparse"]
+
+
 def test_thresholds_say_what_they_leave_out(cnapse, dauer, tmp_path):
     code, said, _ = cnapse(
         *("connectome", dauer, "-o", tmp_path / "out", "--min-size", 50, "--no-autapses"),
@@ -82,7 +94,10 @@ def test_contacts_make_a_matrix(cnapse, dauer, tmp_path):
     ("options", "message"),
     [
         (["-e", "pdf"], "--export pdf: there are csv, excel, parquet"),
-        (["-e", "cave"], "names its cells and has no ids (pre_id, post_id)"),
+        (
+            ["-e", "cave"],
+            "has no ids of cells (pre_id, post_id), which --export cave is made of: leave it out",
+        ),
         (["--min-share", "0.5"], "has no column share: leave --min-share out"),
         (["--names", "none.csv"], "none.csv"),
         (["--contacts", "none.csv"], "no table at"),

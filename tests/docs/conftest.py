@@ -84,9 +84,11 @@ def files(followed) -> dict[str, Path]:
             made["em16.tif"] = folder / "em16.tif"
             grey = array[:4].astype("uint16") * 100
             tifffile.imwrite(made["em16.tif"], grey, photometric="minisblack")
-            made["x.h5"] = folder / "x.h5"
-            with h5py.File(made["x.h5"], "w") as file:
-                file["main"] = array[:1, :64, :64]
+        if name != "cells":  # as detectEM has them: patches x, y, number
+            patches = "x.h5" if name == "em" else "y.h5"
+            made[patches] = folder / patches
+            with h5py.File(made[patches], "w") as file:
+                file["main"] = array[:1, :64, :64].T
         if name == "syn":
             for who, shift in (("anna", 0), ("ben", 3)):
                 made[f"{who}.tif"] = folder / f"{who}.tif"

@@ -10,7 +10,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 ELSEWHERE = ("http://", "https://", "mailto:")
-_LARGEST = 800_000
+_LARGEST = 350_000
 
 
 class Page(HTMLParser):

@@ -37,7 +37,7 @@ def write_cremi(export: Export, folder: Path) -> None:
     """
     import h5py  # type: ignore[import-untyped]
 
-    export.need("cremi", ids=False)
+    export.need("cremi")
     with h5py.File(folder / "cremi.h5", "w") as file:
         file.attrs["file_format"] = _VERSION
         annotations = file.create_group("annotations")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,15 @@ if TYPE_CHECKING:
 
     from cnapse.analysis.connectome_contacts import Contacts
 
-__all__ = ["Export", "check_xml"]
+__all__ = ["NEEDS", "Export", "check_xml"]
+
+NEEDS: Mapping[str, tuple[str, ...]] = {
+    "cave": ("ids", "places"),
+    "neuprint": ("ids",),
+    "synaptor": ("ids", "places"),
+    "cremi": ("places",),
+}
+"""What forms are made of that not every table has."""
 
 # What XML 1.0 cannot hold, and a carriage return, which its readers turn into a line feed.
 _NOT_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -61,7 +69,16 @@ class Export:
         if self.contacts is not None:
             yield "contact_area", self.contacts.sparse()
 
-    def need(self, what: str, *, ids: bool = True, places: bool = True) -> None:
+    def lacks(self, form: str) -> str:
+        """What the table has not that a form is made of, in words; empty if it has all."""
+        there = {*self.connectome.synapses.layout.names}
+        if "ids" in NEEDS.get(form, ()) and not {"pre_id", "post_id"} <= there:
+            return "ids of cells (pre_id, post_id)"
+        if "places" in NEEDS.get(form, ()) and "x_pos" not in there:
+            return "places in nm (x_pos, y_pos, z_pos; or in voxels, with --resolution)"
+        return ""
+
+    def need(self, form: str) -> None:
         """Check that the table has what a form is made of.
 
         Raises
@@ -69,16 +86,9 @@ class Export:
         TableError
             If it has no ids of cells, or no places.
         """
-        there = self.connectome.synapses.layout.names
-        if ids and not {"pre_id", "post_id"} <= {*there}:
+        if lacking := self.lacks(form):
             raise TableError(
-                f"{self.path} names its cells and has no ids (pre_id, post_id), which --export "
-                f"{what} is made of: leave it out"
-            )
-        if places and "x_pos" not in there:
-            raise TableError(
-                f"{self.path} has no places in nm (x_pos, y_pos, z_pos), which --export {what} is "
-                "made of: leave it out, or give --resolution if its places are in voxels"
+                f"{self.path} has no {lacking}, which --export {form} is made of: leave it out"
             )
 
 

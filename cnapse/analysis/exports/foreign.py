@@ -56,7 +56,7 @@ def write_neuprint(export: Export, folder: Path) -> None:
     TableError
         If the table has no ids.
     """
-    export.need("neuprint", places=False)
+    export.need("neuprint")
     connectome = export.connectome
     csv_of(connectome.segment_batches(), folder / "neuprint_neurons.csv")
     csv_of(connectome.segment_edge_batches(), folder / "neuprint_connections.csv")

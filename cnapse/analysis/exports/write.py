@@ -36,8 +36,10 @@ EXPORTS: Mapping[str, Callable[[Export, Path], None]] = {
 _ALL = "all"
 
 
-def chosen_exports(names: Sequence[str]) -> list[str]:
-    """The forms that are asked for, each once; ``all`` for all, names may be joined by ``,``.
+def chosen_exports(names: Sequence[str], export: Export | None = None) -> list[str]:
+    """The forms that are asked for, each once; names may be joined by ``,``.
+
+    ``all`` is all that the table of an `export` has what they are made of.
 
     Raises
     ------
@@ -49,7 +51,7 @@ def chosen_exports(names: Sequence[str]) -> list[str]:
         if name not in (*EXPORTS, _ALL):
             raise ConfigError(f"--export {name}: there are {', '.join(EXPORTS)}, and {_ALL}")
     if _ALL in wanted:
-        return list(EXPORTS)
+        return [name for name in EXPORTS if export is None or not export.lacks(name)]
     return [name for name in EXPORTS if name in wanted]
 
 
@@ -67,7 +69,7 @@ def write_connectome(
     out
         A folder on this machine, which is made.
     exports : sequence of str
-        Of `EXPORTS`, or ``all``.
+        Of `EXPORTS`, or ``all`` (that the table has what they are made of).
     redo : bool
         Whether files of an earlier run are replaced.
 
@@ -84,7 +86,7 @@ def write_connectome(
         If the table lacks what an export is made of, or is too large for it.
     StorageError
     """
-    wanted = chosen_exports(exports)
+    wanted = chosen_exports(exports, export)
     place = check_folder(out, redo=redo)
     connectome = export.connectome
     counts = asdict(connectome.counts())
