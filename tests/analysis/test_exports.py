@@ -277,9 +277,9 @@ def test_forms_say_what_they_need(tmp_path) -> None:
     (tmp_path / "t.csv").write_text("syn_id,pre,post,size\n1,A,B,5\n")
     with Synapses.open(tmp_path / "t.csv") as synapses:
         made = Export(connectome_of(synapses))
-        with pytest.raises(TableError, match=r"no ids of cells .pre_id, post_id., which --export cave is"):
+        with pytest.raises(TableError, match=r"no ids of cells .*, which --export cave is"):
             write_connectome(made, tmp_path / "out", ["cave"])
-        with pytest.raises(TableError, match=r"no places in nm .*, which --export cremi is made of"):
+        with pytest.raises(TableError, match=r"no places in nm .*, which --export cremi is"):
             write_connectome(made, tmp_path / "out", ["cremi"])
         with pytest.raises(ConfigError, match="--export pdf: there are csv, excel, parquet"):
             write_connectome(made, tmp_path / "out", ["csv,pdf"])

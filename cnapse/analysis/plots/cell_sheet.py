@@ -211,7 +211,9 @@ def _draw_sizes(axes: Axes, sheet: CellSheet) -> None:
         low, high = middle / 10, middle * 10
     axes.set_xlim(low, high)
     axes.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
-    axes.legend(loc="upper left", handlelength=1.2, borderaxespad=0.1)
+    axes.legend(
+        loc="lower right", bbox_to_anchor=(1, 1), ncols=2, handlelength=1.2, borderaxespad=0.1
+    )
 
 
 def _draw_places(figure: Figure, sheet: CellSheet) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -66,7 +67,7 @@ def order_of(graph: Graph, ordering: Ordering) -> Order:
     return np.concatenate(parts) if parts else np.arange(0)
 
 
-def types_in_order(types: tuple[str, ...]) -> list[str]:
+def types_in_order(types: Iterable[str]) -> list[str]:
     """The types there are: along the way of signals, then by name; no type comes last."""
 
     def place(group: str) -> tuple[int, str]:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from cnapse.analysis.plots.ordering import types_in_order
 from cnapse.errors import ConfigError
 from cnapse.store import Store, cloud_path
 from cnapse.viewing.page import INK, PALE, elided, printable
@@ -172,8 +173,8 @@ def name_of(text: str, longest: int = 16) -> str:
 
 
 def group_colours(groups: Sequence[str]) -> dict[str, str]:
-    """A colour for each type, in the order in which they come; grey for none. They repeat."""
-    named = [group for group in dict.fromkeys(groups) if group]
+    """A colour for each type, the same whatever the cells' order; grey for none. They repeat."""
+    named = [group for group in types_in_order(groups) if group]
     colours = {group: _GROUPS[n % len(_GROUPS)] for n, group in enumerate(named)}
     return {**colours, "": _NO_GROUP}
 
