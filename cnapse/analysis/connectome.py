@@ -220,11 +220,11 @@ class Connectome:
         return pd.DataFrame(rows, columns=["reason", "meaning", "rows"])
 
     def left_out_batches(self) -> Iterator[pa.RecordBatch]:
-        """Every row that is left out: reason, syn_id, pre, pre_id, post, post_id, size, share."""
+        """Every row left out, in order: reason, syn_id, pre, pre_id, post, post_id, size, share."""
         return self._engine.batches(self._rows_query(kept=False))
 
     def kept_batches(self) -> Iterator[pa.RecordBatch]:
-        """Every row that makes an edge: syn_id, cells, and what places, size and share it has."""
+        """Every row that makes an edge, by synapse and cells: also what places and size it has."""
         return self._engine.batches(self._rows_query(kept=True))
 
     def segment_batches(self) -> Iterator[pa.RecordBatch]:
@@ -377,7 +377,8 @@ class Connectome:
             "AND e.post_cell = r.post_cell "
             f"LEFT JOIN {t.cells} AS a ON a.cell = r.pre_cell "
             f"LEFT JOIN {t.cells} AS b ON b.cell = r.post_cell "
-            f"WHERE {why} {'=' if kept else '<>'} ''"
+            # A join on several processors leaves the rows in any order.
+            f"WHERE {why} {'=' if kept else '<>'} '' ORDER BY ALL"
         )
 
 

@@ -220,7 +220,8 @@ def shared(faulty: Faulty, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield made
 
 
-@pytest.fixture(scope="session")
+# An event loop runs as long as this is open, in which tests of other modules could not run theirs.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     if not _CHROMIUM:
