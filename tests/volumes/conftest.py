@@ -1,6 +1,9 @@
 """Layers written and read without any code of the project: the oracle of the tests here."""
 
+import gc
 import json
+import tracemalloc
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,3 +85,22 @@ class RawLayers:
 @pytest.fixture(scope="session")
 def raw():
     return RawLayers()
+
+
+@pytest.fixture
+def least_peak() -> Callable[[Callable[[], object]], int]:
+    """Measures the memory of some work: the least of three times, as others only add to it."""
+
+    def measure(work: Callable[[], object]) -> int:
+        peaks = []
+        for _ in range(3):
+            gc.collect()
+            tracemalloc.start()
+            try:
+                work()
+                peaks.append(tracemalloc.get_traced_memory()[1])
+            finally:
+                tracemalloc.stop()
+        return min(peaks)
+
+    return measure

@@ -4,7 +4,6 @@ import builtins
 import json
 import re
 import tempfile
-import tracemalloc
 from pathlib import Path
 
 import h5py
@@ -231,17 +230,14 @@ def test_damaged_hdf5_leaves_no_layer(tmp_path):
 
 
 @pytest.mark.parametrize("chunks", [None, (8, 64, 64), (1, 512, 512)])
-def test_memory_of_hdf5_is_one_slab_and_a_strip(tmp_path, monkeypatch, chunks):
+def test_memory_of_hdf5_is_one_slab_and_a_strip(tmp_path, monkeypatch, least_peak, chunks):
     monkeypatch.setattr("cnapse.volumes.arrays._STRIP_BYTES", 1 << 18)
     with h5py.File(tmp_path / "in.h5", "w") as file:
         file.create_dataset("main", data=np.zeros((48, 512, 512), np.uint8), chunks=chunks)
     options = IngestOptions("image", RESOLUTION, chunk_size=(64, 64, 4))
     plan = plan_ingest(open_source(tmp_path / "in.h5"), tmp_path / "out", options)
     ingest(plan)
-    tracemalloc.start()
-    ingest(plan, overwrite=True)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
+    peak = least_peak(lambda: ingest(plan, overwrite=True))
     assert peak < 2.5 * 512 * 512 * 4
 
 
