@@ -109,7 +109,7 @@ def open_queue(url: str, *, create: bool = True) -> TaskQueue:
             folder.mkdir(exist_ok=True)
         elif not (folder / "queue").is_dir():
             raise ConfigError(f"there is no queue in {folder}: make it with --create")
-        queue = TaskQueue(f"fq://{folder}", progress=False, n_threads=1)
+        queue = TaskQueue(f"fq://{folder}", progress=False, n_threads=0)
         for part in ("queue", "movement"):
             # A folder that cannot be listed or written to would be an empty queue.
             with os.scandir(folder / part) as entries:
