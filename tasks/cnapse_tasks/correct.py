@@ -14,6 +14,7 @@ often a call was killed.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -39,6 +40,7 @@ from cnapse_tasks.correct_tables import (
     corrected_tables,
     predictions,
 )
+from cnapse_tasks.exclusive import LOCK, alone_in
 from cnapse_tasks.run import Run
 
 __all__ = ["Done", "Request", "correct"]
@@ -125,7 +127,7 @@ def correct(
     Raises
     ------
     RunStateError
-        If the run has no tables.
+        If the run has no tables, or another process corrects in the same folder.
     LayerExistsError
         If the folder holds something else.
     ConfigError
@@ -135,6 +137,17 @@ def correct(
     out = Store(request.output) if request.output else None
     if out is not None:
         _check_folder(run, out)
+    with contextlib.nullcontext() if out is None or request.dry_run else alone_in(out):
+        return _correct(run, decisions, request, out, progress or _unseen)
+
+
+def _correct(
+    run: Run,
+    decisions: Sequence[Decision],
+    request: Request,
+    out: Store | None,
+    progress: Progress,
+) -> Done:
     table, partners = run.synapses, run.partners
     layer = run.layer("synapses")
     carrier = Carrier(table, layer.bounds, layer.read)
@@ -170,7 +183,7 @@ def correct(
         )
     dirty = _begin(out, run, known, objects)
     copy = LayerCopy(layer, f"{out.path}/synapses")
-    written = copy.write(objects, known.digests, dirty, progress or _unseen)
+    written = copy.write(objects, known.digests, dirty, progress)
     rows = rows.joined(compute_rows(run, objects, missing))
     _keep_rows(out, rows)
     tables, far = corrected_tables(run, plan, rows, work.redone)
@@ -270,7 +283,11 @@ def _check_folder(run: Run, out: Store) -> None:
     record = _json(out, _BEGUN) or _json(out, _RECORD)
     if record is None:
         folder = local_path(out.path)
-        occupied = any(folder.iterdir()) if folder and folder.is_dir() else _occupied(out)
+        occupied = (
+            any(found.name != LOCK for found in folder.iterdir())
+            if folder and folder.is_dir()
+            else _occupied(out)
+        )
         if folder is not None and folder.is_file():
             raise LayerExistsError(f"-o {folder}: there is a file: give a folder")
         if occupied:

@@ -11,13 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cnapse.config import Config
-from cnapse.errors import ConfigError, LayerExistsError
+from cnapse.errors import ConfigError, LayerExistsError, RunStateError
 from cnapse.partners.assign import assign_many, parameters_of
+from cnapse.store import Store
 from cnapse.synapses.measure import measure
 from cnapse.tables import PARTNERS, SYNAPSES, read_table
 from cnapse.volumes.reader import open_layer
 from cnapse_tasks import correct as correct_module
 from cnapse_tasks.correct_layer import LayerCopy
+from cnapse_tasks.exclusive import LOCK, alone_in
 
 
 def read_labels(out: Path, finished) -> np.ndarray:
@@ -248,6 +250,19 @@ def test_folders_of_others_are_refused(finished, tmp_path) -> None:
     with pytest.raises(LayerExistsError, match="there is something else in this folder"):
         finished.apply([], tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_one_at_a_time_in_a_folder(finished, tmp_path, contents) -> None:
+    out = tmp_path / "out"
+    with alone_in(Store(out)):
+        with pytest.raises(RunStateError, match="out: another process works in this folder: wait"):
+            finished.apply(everything(finished), out)
+        assert not contents(out).keys() - {LOCK}
+        finished.apply(everything(finished), out, dry_run=True)
+    # What a killed process leaves is nobody's.
+    (out / LOCK).touch()
+    finished.apply(everything(finished), out)
+    assert not (out / LOCK).exists()
 
 
 def test_the_run_stays_as_it_is(finished, tmp_path, fingerprint) -> None:
