@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from cnapse import __version__
 from cnapse.errors import one_line_errors
 from cnapse_cli import commands
 
@@ -27,9 +28,18 @@ app = typer.Typer(
 )
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        sys.stdout.write(f"cnapse {__version__}\n")
+        raise typer.Exit
+
+
 @app.callback()
 def _options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    _asked: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     os.environ["CNAPSE_DEBUG"] = "1" if debug else os.environ.get("CNAPSE_DEBUG", "")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")

@@ -1,5 +1,6 @@
 """The command as a user meets it: what it prints, what it leaves, how it fails."""
 
+import importlib.metadata
 import json
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import tifffile
 
 from cnapse.tables import read_table
 from cnapse.volumes.reader import open_layer
+from cnapse_cli.commands import COMMANDS, GROUPS
 
 ROOT = Path(__file__).parents[2]
 
@@ -218,6 +220,19 @@ def test_mistakes_are_one_line(cnapse, files, tmp_path, monkeypatch, arguments, 
 def test_debug_shows_the_traceback(cnapse) -> None:
     with pytest.raises(FileNotFoundError):
         cnapse("--debug", "run", "none.toml")
+
+
+def test_the_list_of_commands_is_whole_at_80_columns(cnapse, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, _ = cnapse("--help")
+    assert code == 0
+    listed = out.partition("Commands:\n")[2].splitlines()
+    assert len(listed) == len(COMMANDS) + len(GROUPS)
+    assert all(line.endswith(".") and not line.endswith("...") for line in listed)
+
+
+def test_the_version(cnapse) -> None:
+    assert cnapse("--version")[:2] == (0, f"cnapse {importlib.metadata.version('cnapse')}\n")
 
 
 def test_the_help_of_every_command_is_complete(cnapse) -> None:
