@@ -15,9 +15,13 @@ import commands
 import options
 from mkdocs.structure.files import File, Files
 
-__all__ = ["on_files", "on_page_markdown"]
+__all__ = ["on_files", "on_page_content", "on_page_markdown"]
 
 ROOT = Path(__file__).parents[2]
+# People search for words of guides and messages; the Python pages have every word many times.
+_BOOSTS = {"troubleshooting.md": 6.0, "reference/python/": 0.3}
+# What is written in docstrings as reStructuredText, and shown as it is.
+_ROLE = re.compile(r":(?:attr|class|func|meth|mod):(?=<code>)")
 _LINK = re.compile(r"(?<=\]\()(\.\./[^)#\s]+)(?=[)#])")
 
 
@@ -41,8 +45,11 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
-    """Let links to files of the project point at their copies."""
+    """Let links to files of the project point at their copies; say how pages rank in the search."""
     del config, files
+    for name, boost in _BOOSTS.items():
+        if page.file.src_uri.startswith(name):
+            page.meta["search"] = {"boost": boost}
     here = posixpath.dirname(page.file.src_uri)
 
     def moved(link: re.Match[str]) -> str:
@@ -50,6 +57,14 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
         return posixpath.relpath(f"source/{path}", here or ".") if path else link[1]
 
     return _LINK.sub(moved, markdown)
+
+
+def on_page_content(html: str, page: Any, config: Any, files: Files) -> str:
+    """Docstrings without roles and double colons."""
+    del config, files
+    if not page.file.src_uri.startswith("reference/python/"):
+        return html
+    return _ROLE.sub("", html).replace("::</p>", ":</p>")
 
 
 def _outside(page: str, link: str) -> str:

@@ -59,8 +59,13 @@ def followed(tmp_path_factory, here) -> tuple[Path, dict[str, str], list[str]]:
             elif block.is_shell or block.language == "python":
                 said.append(shell.run(block))
             if (shell.folder / "run/synapses.csv").exists():
-                ids = cnapse.read_table(shell.folder / "run/synapses.csv")["syn_id"]
-                shell.instead |= {"1884264": str(ids.iloc[-1]), "1078998": str(ids.iloc[0])}
+                synapses = cnapse.read_table(shell.folder / "run/synapses.csv")
+                first, last = (synapses.iloc[i] for i in (0, -1))
+                shell.instead |= {"1884264": str(last["syn_id"]), "1078998": str(first["syn_id"])}
+                shell.instead |= {
+                    "1664926": str(first["syn_id"]),
+                    "--cell AVAL": f"--cell {first['pre']}",
+                }
     finally:
         patched.undo()
     return shell.folder, shell.instead, said

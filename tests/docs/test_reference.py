@@ -120,7 +120,7 @@ def said(node: ast.expr) -> str | None:
 @pytest.fixture(scope="module")
 def messages() -> list[str]:
     """All texts in the code, but for docstrings."""
-    found = set()
+    found = {f"{ANY} = {ANY}: input should be {ANY}"}  # pydantic's, as cnapse.toml writes them
     for folder in ("cnapse", "tasks", "scripts"):
         for path in (ROOT / folder).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):
@@ -132,7 +132,7 @@ def messages() -> list[str]:
 def quoted() -> list[str]:
     """The messages of the page: terms of its definition lists."""
     terms = re.findall(r"^(`{1,2}) ?(.+?) ?\1\n:   ", PAGE, re.MULTILINE)
-    assert len(terms) > 60
+    assert len(terms) > 120
     return [term for _, term in terms]
 
 
