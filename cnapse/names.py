@@ -129,7 +129,8 @@ def _read(path: str, what: str) -> pd.DataFrame:
 
 def _ids(path: str, table: pd.DataFrame) -> list[int]:
     segments = table[0].str.strip()
-    wrong = segments[~segments.str.isdigit()]
+    # No more digits than 64 bits need; not the likes of ², which count as digits, too.
+    wrong = segments[~segments.str.fullmatch(r"0*[0-9]{1,20}")]
     if len(wrong):
-        raise TableError(f"{path}: segment id {wrong.iloc[0]!r} is no whole number")
+        raise TableError(f"{path}: segment id {str(wrong.iloc[0])[:40]!r} is no whole number")
     return [int(segment) for segment in segments]

@@ -278,7 +278,7 @@ class Store:
             return None
         try:
             return json.loads(content)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DamagedFileError(f"{self.path}/{name}", str(error)) from error
 
     def put_arrays(self, name: str, arrays: Arrays) -> None:

@@ -52,7 +52,7 @@ def read_toml(path: str | Path, what: str) -> dict[str, Any]:
         return tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (FileNotFoundError, IsADirectoryError) as error:
         raise LayerNotFoundError(f"{path}: no such {what}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # TOML's own, of UTF-8, of endless numbers
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
 
 

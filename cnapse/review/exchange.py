@@ -253,7 +253,7 @@ def _kind_of(text: str) -> Format:
     if begins == "{":
         try:
             content = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return "json"
         return "neuroglancer" if {"layers", "dimensions"} & set(content) else "json"
     header = text.partition("\n")[0].lower().replace('"', "").strip().split(",")

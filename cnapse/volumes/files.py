@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cnapse.errors import FormatError
 from cnapse.geometry import Box
 from cnapse.store import local_path
 from cnapse.volumes.reader import open_layer
@@ -49,7 +50,13 @@ def read_volume(
         return layer.read(layer.bounds), layer.bounds
     source = open_source(path, check_names=check_names)
     box = Box.from_shape(source.shape, voxel_size(source, resolution), first_voxel(source, None))
-    array = np.empty(source.shape, dtype=source.dtype, order="F")
+    try:
+        array = np.empty(source.shape, dtype=source.dtype, order="F")
+    except (MemoryError, ValueError) as error:  # beyond 64 bits it is the latter
+        raise FormatError(
+            f"{path} has {' x '.join(map(str, source.shape))} voxels, more than memory holds: "
+            "bring it in with `cnapse ingest` and give the layer to `cnapse run`"
+        ) from error
     source.read_into(array, 0)
     return array, box
 

@@ -38,7 +38,7 @@ class _Node:
         file = self.path / name
         try:
             found = json.loads(file.read_bytes()) if file.is_file() else {}
-        except (ValueError, OSError) as error:
+        except (ValueError, RecursionError, OSError) as error:
             raise FormatError(
                 f"{file} cannot be read ({one_line(error)}): copy it again"
             ) from error
