@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+ABSENT = "no row for"
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -61,7 +63,7 @@ def parser(description: str, peers: dict[str, str]) -> argparse.ArgumentParser:
 
 def absent(peer: str, why: str) -> None:
     """Say that a peer gives no row."""
-    print(f"no row for {peer}: {why}", file=sys.stderr)
+    print(f"{ABSENT} {peer}: {why}", file=sys.stderr)
 
 
 def report(rows: Sequence[Row], json_path: Path | None) -> None:

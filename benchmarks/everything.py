@@ -2,8 +2,11 @@
 
 Each benchmark runs in a process of its own, one after the other. A table of all rows goes to the
 folder, as Markdown and as JSON, with the machine and the versions that they were taken on. Peers
-that are not packages are given by path; one that is absent gives no rows. A benchmark that fails is
-named at the end, and the exit code is 1.
+that are not packages are given by path; one that is absent gives no rows, and a line below the
+table. A benchmark that fails is named at the end, and the exit code is 1. Without `--quick` it
+takes hours, and 15 GB where temporary files go (TMPDIR).
+
+What compares nothing is not here: `chaos`, `memory`, `planning` and `train_vnc`.
 """
 
 from __future__ import annotations
@@ -19,18 +22,24 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from _rows import ABSENT
+
 HERE = Path(__file__).parent
 # With the peers of each that are given by path, as its option and ours are called.
 BENCHMARKS = {
     "detection": (),
     "labeling": ("synaptor",),
     "partners": ("seed",),
+    "agreement": (),
+    "semisynthetic": ("data",),
     "queueing": (),
+    "ingest": (),
     "annotations": ("ngsidekick",),
     "tables": (),
     "review": (),
     "review_load": (),
 }
+PEERS = ("seed", "synaptor", "ngsidekick", "data")
 PACKAGES = (
     "cnapse", "numpy", "torch", "numba", "cloud-volume", "connected-components-3d", "fastremap",
     "igneous-pipeline", "neuroglancer", "task-queue", "tensorstore", "duckdb", "pandas", "pyarrow",
@@ -44,6 +53,7 @@ class Outcome:
     name: str
     seconds: float
     rows: list[dict[str, object]]
+    absent: tuple[str, ...] = ()
     failed: str = ""
 
 
@@ -57,9 +67,10 @@ def main() -> None:
     options.add_argument("--seed", type=Path, metavar="PATH", help="a checkout of Cnapse")
     options.add_argument("--synaptor", type=Path, metavar="PATH", help="a checkout of Synaptor")
     options.add_argument("--ngsidekick", type=Path, metavar="PYTHON", help="one that has it")
+    options.add_argument("--data", type=Path, metavar="PATH", help="real EM, if not in ../shared")
     given = options.parse_args()
     given.output.mkdir(parents=True, exist_ok=True)
-    peers = {name: getattr(given, name) for name in ("seed", "synaptor", "ngsidekick")}
+    peers = {name: getattr(given, name) for name in PEERS}
     load = os.getloadavg()[0]
     outcomes = [run(name, given.quick, peers, given.output) for name in given.only]
     write(given.output, outcomes, quick=given.quick, load=load)
@@ -80,11 +91,22 @@ def run(name: str, quick: bool, peers: dict[str, Path | None], folder: Path) -> 
             words += [f"--{peer}", str(path.absolute())]
     print(f"\n== {name}", flush=True)
     begun = time.perf_counter()
-    code = subprocess.run(words, check=False).returncode
+    code, absent = watched(words)
     seconds = time.perf_counter() - begun
     if code or not target.is_file():
-        return Outcome(name, seconds, [], f"exit code {code}")
-    return Outcome(name, seconds, json.loads(target.read_text(encoding="utf-8")))
+        return Outcome(name, seconds, [], absent, f"exit code {code}")
+    return Outcome(name, seconds, json.loads(target.read_text(encoding="utf-8")), absent)
+
+
+def watched(words: list[str]) -> tuple[int, tuple[str, ...]]:
+    """Run a command; its exit code, and what its standard error says of peers that are absent."""
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, errors="replace") as process:
+        said = []
+        for line in process.stderr or ():
+            sys.stderr.write(line)
+            if line.startswith(ABSENT):
+                said.append(line.strip())
+    return process.returncode, tuple(said)
 
 
 def write(folder: Path, outcomes: list[Outcome], *, quick: bool, load: float) -> None:
@@ -98,7 +120,9 @@ def write(folder: Path, outcomes: list[Outcome], *, quick: bool, load: float) ->
         | {"python": platform.python_version()},
     }
     rows = [{"benchmark": one.name, **row} for one in outcomes for row in one.rows]
-    whole = {**taken_on, "rows": rows, "failed": [o.name for o in outcomes if o.failed]}
+    absent = [line for one in outcomes for line in one.absent]
+    failed = [one.name for one in outcomes if one.failed]
+    whole = {**taken_on, "rows": rows, "absent": absent, "failed": failed}
     (folder / "benchmarks.json").write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
     lines = [
         "# Benchmarks", "",
@@ -108,6 +132,7 @@ def write(folder: Path, outcomes: list[Outcome], *, quick: bool, load: float) ->
         "| benchmark | work | ours | unit | peer | theirs | ratio | note |",
         "|---|---|---|---|---|---|---|---|",
         *("| " + " | ".join(cell(value) for value in row.values()) + " |" for row in rows), "",
+        *(f"- {line}" for line in absent), *([""] if absent else []),
         *(f"{one.name}: {one.failed or f'{one.seconds:.0f} s'}  " for one in outcomes),
     ]  # fmt: skip
     (folder / "benchmarks.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
