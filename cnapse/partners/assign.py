@@ -49,7 +49,6 @@ __all__ = [
     "Site",
     "assign_many",
     "assign_synapse",
-    "cutout_box",
     "parameters_of",
 ]
 
@@ -114,21 +113,6 @@ class _Cutouts(NamedTuple):
     evidence: Evidence
 
 
-def cutout_box(extent: Box, bounds: Box, parameters: AssignParameters) -> Box:
-    """The box that is looked at around a synapse.
-
-    Parameters
-    ----------
-    extent
-        Bounding box of the synapse.
-    bounds
-        Full bounds of the cells at the same resolution.
-    parameters
-        For the padding.
-    """
-    return parameters.cutout(extent, bounds)
-
-
 def assign_synapse(
     cells: Array,
     density: Array,
@@ -146,7 +130,7 @@ def assign_synapse(
     density : ndarray of bool, shape (x, y, z)
         The synapse's voxels over ``site.extent``.
     cutout : Box
-        What `cells` covers: :func:`cutout_box`.
+        What `cells` covers: ``parameters.cutout(site.extent, bounds)``.
     site : Site
         The synapse.
     parameters : AssignParameters

@@ -161,7 +161,10 @@ def contact_shares(
 ) -> Arrivals:
     """Shares of the membrane around a density, in the form that diffusion gives.
 
-    Parameters are those of :func:`contact_areas`.
+    Parameters
+    ----------
+    cells, density, density_start, pre_id, resolution, reach_nm, gap_nm
+        As for :func:`contact_areas`.
 
     Returns
     -------

@@ -100,6 +100,11 @@ class EmitterRule:
         """The rule with its published reaches in voxels, or with others.
 
         `density_reach_vx` is how far the footprint reaches down and up, in both axes of the plane.
+
+        Raises
+        ------
+        ConfigError
+            For another rule, or reaches that it cannot have.
         """
         if name not in _PRE_REACH:
             raise ConfigError(f"emitter rule {name!r} is unknown: give near or extracellular")

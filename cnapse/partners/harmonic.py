@@ -38,8 +38,16 @@ import numpy.typing as npt
 from cnapse.errors import ConfigError, ConvergenceError
 from cnapse.geometry import Resolution, Triple, triple
 from cnapse.partners.arrivals import Arrivals
+from cnapse.partners.domain import kinds_of, taken_up
 from cnapse.partners.labels import Labels, Tissue, labels_of
-from cnapse.partners.laplace import Blocks, blocks_of, diffused, solved
+from cnapse.partners.laplace import (
+    Blocks,
+    blocks_of,
+    conjugate_gradients,
+    flux_of,
+    numbered,
+    source_of,
+)
 
 __all__ = ["EXTRAPOLATION", "FRONTIER", "Laplace", "potential", "solve", "splits"]
 
@@ -146,20 +154,32 @@ def potential(
 ) -> npt.NDArray[np.float64]:
     """The potential that `solve` takes the flux of, for pictures.
 
+    Parameters
+    ----------
+    tissue, emitters, how
+        As for `solve`; the cutout is always solved whole.
+
     Returns
     -------
     ndarray of float64, shape ``tissue.cells.shape``
         Mean over each voxel's parts, nm2 (it is in proportion to the time that transmitter spends
         there); 0 where there is none.
+
+    Raises
+    ------
+    ConvergenceError
+        If the tolerance is not reached.
     """
     how = how or Laplace()
     turned, emitters, order = _turned(tissue, emitters)
     blocks = _blocks(turned.resolution, how)
-    limits = (how.tolerance, how.max_iterations)
-    kinds, unknowns, u, *met = solved(_labels(turned), emitters, blocks, limits)
+    kinds, free = kinds_of(_labels(turned))
+    parts = len(blocks.zeros)
+    unknowns = numbered(kinds, free, emitters, parts)
+    source = source_of(kinds, unknowns, parts, emitters)
+    u, *met = conjugate_gradients(unknowns, blocks, source, how.tolerance, how.max_iterations)
     _check(how, *met)
     mean = np.zeros(kinds.shape)
-    parts = len(blocks.zeros)
     for colour, last in enumerate(unknowns.ends[-1:].sum(axis=0).tolist()):
         of_voxels = u[colour, parts : (last + 1) * parts].reshape(-1, parts)
         mean.ravel()[unknowns.at[colour, 1 : last + 1]] = of_voxels.mean(axis=1)
@@ -223,13 +243,14 @@ def _diffused(
 ) -> tuple[Arrivals, npt.NDArray[np.float64]]:
     """Cells, shares and places; and what leaves through each face of the cutout [axis, end]."""
     turned, emitters, axes = _turned(tissue, emitters)
-    ids, share, nearest, out, trapped, iterations, residual = diffused(
-        _labels(turned),
-        emitters,
-        _blocks(turned.resolution, how),
-        (how.tolerance, how.max_iterations),
-        np.asarray(turned.resolution),
-    )
+    labels, blocks = _labels(turned), _blocks(turned.resolution, how)
+    # In few calls: what passes between Python and a kernel takes time as well.
+    kinds, free = kinds_of(labels)
+    limits = (how.tolerance, how.max_iterations)
+    taken, iterations, residual = flux_of(kinds, free, emitters, blocks, limits)
+    voxels, flux, places, out, trapped = taken
+    voxel_nm = np.asarray(turned.resolution)
+    ids, share, nearest = taken_up(labels, voxels, places, flux, voxel_nm)
     back = np.argsort(axes)
     nearest, out = nearest[:, back], out[back]
     _check(how, iterations, residual)

@@ -12,7 +12,7 @@ from numba import njit
 from cnapse.errors import FormatError
 from cnapse.geometry import Resolution, Triple
 
-__all__ = ["Labels", "Tissue", "inside", "label_at", "labels_of"]
+__all__ = ["Labels", "Tissue", "check_arrays", "inside", "label_at", "labels_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,24 @@ class Labels(NamedTuple):
     paints: bool
 
 
+def check_arrays(cells: npt.NDArray[Any], density: npt.NDArray[Any]) -> None:
+    """Refuse `cells` that are not unsigned, a `density` that is not bool, or other than [x, y, z].
+
+    Raises
+    ------
+    FormatError
+        For arrays that the kernels would misread.
+    """
+    if cells.ndim != 3 or cells.dtype.kind != "u":
+        raise FormatError(
+            f"cells have {cells.ndim} axes of {cells.dtype}: expected unsigned integers [x, y, z]"
+        )
+    if density.ndim != 3 or density.dtype != np.bool_:
+        raise FormatError(
+            f"density has {density.ndim} axes of {density.dtype}: expected bool [x, y, z]"
+        )
+
+
 def labels_of(
     cells: npt.NDArray[Any],
     density: npt.NDArray[Any],
@@ -87,14 +105,7 @@ def labels_of(
     FormatError
         For arrays that the kernels would misread.
     """
-    if cells.ndim != 3 or cells.dtype.kind != "u":
-        raise FormatError(
-            f"cells have {cells.ndim} axes of {cells.dtype}: expected unsigned integers [x, y, z]"
-        )
-    if density.ndim != 3 or density.dtype != np.bool_:
-        raise FormatError(
-            f"density has {density.ndim} axes of {density.dtype}: expected bool [x, y, z]"
-        )
+    check_arrays(cells, density)
     # Flat and always a copy: one compiled version, whatever memory order the mask came in.
     flat = density.flatten(order="F")
     return Labels(cells, flat, density_start, density.shape, np.uint64(pre_id), paints)

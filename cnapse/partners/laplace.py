@@ -1,11 +1,11 @@
 """The kernels of :mod:`cnapse.partners.harmonic`: the Laplace problem on a cutout's free voxels.
 
-Arrays of voxels are [z, y, x] here, one voxel wider on every side than the cutout, so that no
-neighbour needs a bounds check. Directions are numbered -x, +x, -y, +y, -z, +z. Voxels have two
-colours, like a checkerboard: that of x + y + z, counted in the padded array, even (0) and odd (1).
-Each is split along z into parts, which are solved for together, as one block. The parts of voxel n
-of a colour are unknowns n * parts .. n * parts + parts - 1 of that colour; voxel 0 of each colour
-is none, where vectors hold 0.
+No kernel here reads labels: :mod:`cnapse.partners.domain` has made kinds of voxels of them, arrays
+[z, y, x] that are one voxel wider on every side than the cutout. Directions are numbered -x, +x,
+-y, +y, -z, +z. Voxels have two colours, like a checkerboard: that of x + y + z, counted in the
+padded array, even (0) and odd (1). Each is split along z into parts, which are solved for together,
+as one block. The parts of voxel n of a colour are unknowns n * parts .. n * parts + parts - 1 of
+that colour; voxel 0 of each colour is none, where vectors hold 0.
 """
 
 from __future__ import annotations
@@ -18,31 +18,18 @@ import numpy.typing as npt
 from numba import njit
 from numba.cpython.unsafe.tuple import tuple_setitem
 
-from cnapse.partners.labels import Labels, label_at
+from cnapse.partners.domain import CELL, CLOSED, FREE, OUTSIDE, REFLECTS
 
 __all__ = [
-    "CELL",
-    "CLOSED",
-    "FREE",
-    "OUTSIDE",
-    "REFLECTS",
     "Blocks",
     "Unknowns",
     "absorbed",
     "blocks_of",
     "conjugate_gradients",
-    "diffused",
     "flux_of",
-    "kinds_of",
     "numbered",
-    "solved",
     "source_of",
-    "taken_up",
 ]
-
-FREE, CLOSED, REFLECTS, CELL, OUTSIDE = range(5)
-"""What a voxel is: free; in a free pocket without an exit; presynaptic; another cell; outside of
-the cutout. The last two absorb."""
 
 # Of the tolerance, so that rounding does not make the residual itself just larger.
 _SAFELY = 0.99
@@ -121,31 +108,6 @@ def blocks_of(free: Sequence[float], wall: Sequence[float], parts: int) -> Block
     u, v, w = (float(g) for g in wall)
     inverse = np.linalg.inv(matrix).astype(np.float64)
     return Blocks(matrix, inverse, (x, y, z), (u, v, w), (0.0,) * parts)
-
-
-@njit(nogil=True, cache=True)
-def kinds_of(labels: Labels) -> Any:
-    """What each voxel is, uint8 [z, y, x], padded; and how many are free."""
-    nx, ny, nz = labels.cells.shape
-    kinds = np.full((nz + 2, ny + 2, nx + 2), OUTSIDE, dtype=np.uint8)
-    cells, pre = labels.cells, labels.pre
-    free = 0
-    for z in range(nz):
-        for y in range(ny):
-            row, line = kinds[z + 1, y + 1], cells[:, y, z]
-            for x in range(nx):
-                label = line[x]
-                free += label == 0
-                row[x + 1] = FREE if label == 0 else REFLECTS if np.uint64(label) == pre else CELL
-    if labels.paints:
-        sx, sy, sz = labels.shape
-        x0, y0, z0 = labels.start
-        for z in range(max(0, -z0), min(sz, nz - z0)):
-            for y in range(max(0, -y0), min(sy, ny - y0)):
-                for x in range(max(0, -x0), min(sx, nx - x0)):
-                    if labels.density[x + sx * (y + sy * z)]:
-                        kinds[z0 + z + 1, y0 + y + 1, x0 + x + 1] = REFLECTS
-    return kinds, free
 
 
 @njit(nogil=True, cache=True)
@@ -445,94 +407,14 @@ def absorbed(kinds: Any, unknowns: Unknowns, blocks: Blocks, u: Any, emitters: A
 
 
 @njit(nogil=True, cache=True)
-def taken_up(labels: Labels, voxels: Any, places: Any, flux: Any, voxel_nm: Any) -> Any:
-    """Cells (in the order in which they are met), their share, and a voxel of each.
-
-    `voxels` [n, 3] absorb `flux` at `places` (voxels from the corner); a cell's voxel is that with
-    its centre nearest to the mean place, nm, the first in raster order of several.
-    """
-    count = voxels.shape[0]
-    owner = np.empty(count, dtype=np.int64)
-    ids, sums = np.empty(16, dtype=np.uint64), np.zeros((16, 4))
-    known, cell = 0, 0
-    for i in range(count):
-        label = label_at(labels, voxels[i, 0], voxels[i, 1], voxels[i, 2])
-        if known == 0 or ids[cell] != label:
-            cell = 0
-            while cell < known and ids[cell] != label:
-                cell += 1
-            if cell == ids.size:
-                more = np.empty(cell, dtype=np.uint64)
-                ids = np.concatenate((ids, more))
-                sums = np.concatenate((sums, np.zeros((cell, 4))))
-            if cell == known:
-                ids[cell] = label
-                known += 1
-        owner[i] = cell
-        for axis in range(3):
-            sums[cell, axis] += flux[i] * places[i, axis]
-        sums[cell, 3] += flux[i]
-    best, nearest = np.full(known, np.inf), np.zeros((known, 3), dtype=np.int64)
-    for i in range(count):
-        cell = owner[i]
-        if sums[cell, 3] == 0:
-            continue
-        distance = 0.0
-        for axis in range(3):
-            apart = voxels[i, axis] + 0.5 - sums[cell, axis] / sums[cell, 3]
-            distance += (apart * voxel_nm[axis]) ** 2
-        if distance < best[cell] or (distance == best[cell] and _before(voxels[i], nearest[cell])):
-            best[cell] = distance
-            nearest[cell] = voxels[i]
-    return ids[:known], sums[:known, 3].copy(), nearest
-
-
-@njit(nogil=True, cache=True)
-def _before(a: Any, b: Any) -> bool:
-    """Whether a voxel comes before another in raster order."""
-    for axis in range(2, -1, -1):
-        if a[axis] != b[axis]:
-            return bool(a[axis] < b[axis])
-    return False
-
-
-@njit(nogil=True, cache=True)
 def flux_of(kinds: Any, free: int, emitters: Any, blocks: Blocks, limits: tuple[float, int]) -> Any:
-    """From kinds of voxels to the flux into those that absorb: no kernel in it reads labels.
+    """From kinds of voxels to the flux into those that absorb, in one call.
 
-    Each of their dtypes and memory orders would compile all of this once more. Returns what
-    `absorbed` does, the iterations and the residual.
+    `limits` are the tolerance and the most iterations. Returns what `absorbed` does, the
+    iterations and the residual.
     """
     parts = len(blocks.zeros)
     unknowns = numbered(kinds, free, emitters, parts)
     source = source_of(kinds, unknowns, parts, emitters)
     u, iterations, residual = conjugate_gradients(unknowns, blocks, source, limits[0], limits[1])
     return absorbed(kinds, unknowns, blocks, u, emitters), iterations, residual
-
-
-def solved(labels: Labels, emitters: Any, blocks: Blocks, limits: tuple[float, int]) -> Any:
-    """What each voxel is, the unknowns, their potential, the iterations and the residual.
-
-    `limits` are the tolerance and the most iterations.
-    """
-    kinds, free = kinds_of(labels)
-    parts = len(blocks.zeros)
-    unknowns = numbered(kinds, free, emitters, parts)
-    source = source_of(kinds, unknowns, parts, emitters)
-    u, iterations, residual = conjugate_gradients(unknowns, blocks, source, *limits)
-    return kinds, unknowns, u, iterations, residual
-
-
-def diffused(
-    labels: Labels, emitters: Any, blocks: Blocks, limits: tuple[float, int], voxel_nm: Any
-) -> Any:
-    """All of it, in few calls: what passes between Python and a kernel takes time as well.
-
-    `limits` are those of `solved`. Returns cells, shares and voxels as `taken_up` does; what leaves
-    through each face of the cutout [axis, end]; what is trapped; the iterations and the residual.
-    """
-    kinds, free = kinds_of(labels)
-    taken, iterations, residual = flux_of(kinds, free, emitters, blocks, limits)
-    voxels, flux, places, out, trapped = taken
-    ids, share, nearest = taken_up(labels, voxels, places, flux, voxel_nm)
-    return ids, share, nearest, out, trapped, iterations, residual

@@ -190,6 +190,7 @@ class AssignParameters:
         Raises
         ------
         ConfigError
+            For steps longer than the smallest voxel side, or a rule without reach.
         """
         check_step(self.step_nm, resolution)
         self.emitter_rule(resolution)
@@ -197,7 +198,8 @@ class AssignParameters:
     def sigmas_from_cut(self, raw_share: npt.NDArray[np.float64]) -> float:
         """How far the share nearest to the least share is from it, in sampling errors of the walks.
 
-        Infinite where there is no share, or no least share.
+        `raw_share` are the cells' shares of all particles, 0 to 1. Infinite where there is no
+        share, or no least share.
         """
         if not len(raw_share) or not self.min_share:
             return math.inf
@@ -210,7 +212,10 @@ class AssignParameters:
         return triple([math.ceil(self.padding_nm / h - 1e-9) for h in resolution])
 
     def cutout(self, extent: Box, bounds: Box) -> Box:
-        """The box that is looked at around a synapse with bounding box `extent`."""
+        """The box that is looked at around a synapse with bounding box `extent`.
+
+        `bounds` are the full bounds of the cells, at the same resolution.
+        """
         return extent.grown(self.padding_vx(extent.resolution)).clamped(bounds)
 
     def too_large(self, cutout: Box) -> bool:

@@ -20,8 +20,6 @@ length does not matter, so a common scale need not be undone; one in voxels must
 
 from __future__ import annotations
 
-import functools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,7 +29,9 @@ import numpy.typing as npt
 from numba import njit
 
 from cnapse.errors import ConfigError, FormatError
-from cnapse.geometry import Triple, triple
+from cnapse.geometry import Triple
+from cnapse.partners.labels import check_arrays
+from cnapse.partners.zones import Zone, zone_around
 
 __all__ = ["Side", "presynaptic_part", "presynaptic_side"]
 
@@ -68,21 +68,6 @@ class Side:
     score: float
     margin: float
     decided: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Zone:
-    """Voxels within some distance of a density, in the cutout: mask [z, y, x] over a box of it."""
-
-    start: Triple
-    mask: Mask
-
-    def cut(self, array: Array, dtype: npt.DTypeLike) -> Array:
-        """The same voxels of an array [x, y, z] of the cutout, as [z, y, x] in C order."""
-        part = tuple(
-            slice(a, a + n) for a, n in zip(self.start, self.mask.shape[::-1], strict=True)
-        )
-        return np.ascontiguousarray(array[part].T, dtype=dtype)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,18 +126,18 @@ def presynaptic_side(
     ConfigError
         If `reach_nm` is negative or `min_margin` is not above 0.
     """
-    _check(cells, density)
+    check_arrays(cells, density)
     if reach_nm < 0 or not min_margin > 0:
         raise ConfigError(
             f"reach_nm = {reach_nm} must not be negative, min_margin = {min_margin} above 0"
         )
-    near = _zone(cells, density, density_start, resolution, _CONTACT_NM)
+    near = zone_around(cells, density, density_start, resolution, _CONTACT_NM)
     found = _candidates(cells, near)
     if not len(found.ids):
         return Side(0, 0.0, 0.0, decided=False)
     evidence = []
     if vesicles is not None:
-        around = _zone(cells, density, density_start, resolution, reach_nm)
+        around = zone_around(cells, density, density_start, resolution, reach_nm)
         evidence.append(_shares(_vesicle_mass(cells, vesicles, around, found)))
     if direction is not None:
         moment, length = _moment(direction, density, density_start, resolution, found)
@@ -193,7 +178,7 @@ def presynaptic_part(
     FormatError
         If an array is of the wrong kind.
     """
-    _check(cells, density)
+    check_arrays(cells, density)
     voxel = min(resolution[:2])
     reach = 0.0
     while True:
@@ -217,19 +202,8 @@ def _part_within(
     reach_nm: float,
 ) -> tuple[Mask, Triple]:
     """Voxels of a cell within a distance of the density."""
-    zone = _zone(cells, density, density_start, resolution, reach_nm)
+    zone = zone_around(cells, density, density_start, resolution, reach_nm)
     return (zone.mask & (zone.cut(cells, np.uint64) == np.uint64(pre_id))).T, zone.start
-
-
-def _check(cells: Array, density: Array) -> None:
-    if cells.ndim != 3 or cells.dtype.kind != "u":
-        raise FormatError(
-            f"cells have {cells.ndim} axes of {cells.dtype}: expected unsigned integers [x, y, z]"
-        )
-    if density.ndim != 3 or density.dtype != np.bool_:
-        raise FormatError(
-            f"density has {density.ndim} axes of {density.dtype}: expected bool [x, y, z]"
-        )
 
 
 def _shares(evidence: Floats) -> Floats:
@@ -257,7 +231,7 @@ def _first(found: _Candidates, shares: Floats) -> tuple[int, float]:
     return int(order[0]), float(shares[order[0]] - second)
 
 
-def _candidates(cells: Array, near: _Zone) -> _Candidates:
+def _candidates(cells: Array, near: Zone) -> _Candidates:
     """Cells at the density with enough voxels there."""
     ids, voxels, sums = _tally(near.cut(cells, np.uint64), near.mask)
     order = np.argsort(ids)
@@ -266,7 +240,7 @@ def _candidates(cells: Array, near: _Zone) -> _Candidates:
     return _Candidates(ids[order], voxels[order], places)
 
 
-def _vesicle_mass(cells: Array, vesicles: Array, around: _Zone, found: _Candidates) -> Floats:
+def _vesicle_mass(cells: Array, vesicles: Array, around: Zone, found: _Candidates) -> Floats:
     """Vesicles near the density in each candidate."""
     if vesicles.shape != cells.shape:
         raise FormatError(
@@ -311,79 +285,6 @@ def _moment(
     middle = np.array([axis.mean() for axis in np.nonzero(density)]) + np.asarray(density_start)
     steps = (found.sums - found.voxels[:, None] * middle) * np.asarray(resolution)
     return np.maximum(steps @ (total / along), 0.0), along / lengths
-
-
-def _zone(
-    cells: Array,
-    density: Mask,
-    density_start: Triple,
-    resolution: Sequence[float],
-    reach_nm: float,
-) -> _Zone:
-    """Voxels of the cutout within a distance of the density, from centre to centre."""
-    x, y, z = (float(v) for v in resolution)
-    ball = _ball_rows(reach_nm, (x, y, z))
-    reach = triple([math.floor(reach_nm / v + _TOLERANCE) for v in (x, y, z)])
-    flat = np.ascontiguousarray(density.T)
-    grown = _grown(flat, ball, reach)
-    start = [a - r for a, r in zip(density_start, reach, strict=True)]
-    low = [min(max(-a, 0), n) for a, n in zip(start, grown.shape[::-1], strict=True)]
-    high = [
-        max(min(n, size - a), b)
-        for a, n, size, b in zip(start, grown.shape[::-1], cells.shape, low, strict=True)
-    ]
-    inside = tuple(slice(a, b) for a, b in zip(low[::-1], high[::-1], strict=True))
-    return _Zone(triple([a + b for a, b in zip(start, low, strict=True)]), grown[inside])
-
-
-@functools.lru_cache(maxsize=64)
-def _ball_rows(reach_nm: float, resolution: tuple[float, float, float]) -> Int64s:
-    """Rows (dz, dy, half) of the voxels within a distance; read-only."""
-    hx, hy, hz = resolution
-    ry, rz = (math.floor(reach_nm / h + _TOLERANCE) for h in (hy, hz))
-    rows = []
-    for dz in range(-rz, rz + 1):
-        for dy in range(-ry, ry + 1):
-            rest = reach_nm**2 * (1 + _TOLERANCE) - (dy * hy) ** 2 - (dz * hz) ** 2
-            if rest >= 0:
-                rows.append((dz, dy, math.floor(math.sqrt(rest) / hx + _TOLERANCE)))
-    array = np.array(rows, dtype=np.int64)
-    array.setflags(write=False)
-    return array
-
-
-@njit(nogil=True, cache=True)
-def _grown(density: Any, ball: Any, reach: Triple) -> Any:
-    """Mask [z, y, x] of the voxels in the balls around those of a density.
-
-    Each run of the density opens and closes an interval in every row of its ball: the work goes
-    with the number of runs and rows, not of voxels.
-    """
-    nz, ny, nx = density.shape
-    rx, ry, rz = reach
-    steps = np.zeros((nz + 2 * rz, ny + 2 * ry, nx + 2 * rx + 1), dtype=np.int32)
-    for k in range(nz):
-        for j in range(ny):
-            i = 0
-            while i < nx:
-                if not density[k, j, i]:
-                    i += 1
-                    continue
-                first = i
-                while i < nx and density[k, j, i]:
-                    i += 1
-                for n in range(ball.shape[0]):
-                    z, y, half = k + rz + ball[n, 0], j + ry + ball[n, 1], ball[n, 2]
-                    steps[z, y, first + rx - half] += 1
-                    steps[z, y, i + rx + half] -= 1
-    mask = np.empty((nz + 2 * rz, ny + 2 * ry, nx + 2 * rx), dtype=np.bool_)
-    for k in range(mask.shape[0]):
-        for j in range(mask.shape[1]):
-            open_ = 0
-            for i in range(mask.shape[2]):
-                open_ += steps[k, j, i]
-                mask[k, j, i] = open_ > 0
-    return mask
 
 
 @njit(nogil=True, cache=True)

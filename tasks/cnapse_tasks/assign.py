@@ -11,7 +11,7 @@ import pandas as pd
 
 from cnapse.geometry import Box, triple
 from cnapse.names import load_cells
-from cnapse.partners.assign import Evidence, assign_many, cutout_box
+from cnapse.partners.assign import Evidence, assign_many
 from cnapse.partners.parameters import AssignParameters, parameters_of
 from cnapse.store import canonical_json
 from cnapse.tables import read_part
@@ -132,7 +132,7 @@ def _needed(table: pd.DataFrame, frame: Box, bounds: Box, how: AssignParameters)
     corners = table[[f"{end}_{axis}" for end in ("start", "stop") for axis in "xyz"]].to_numpy()
     for row in corners.tolist():
         extent = Box(triple(row[:3]), triple(row[3:]), frame.resolution)
-        cutout = cutout_box(extent, bounds, how)
+        cutout = how.cutout(extent, bounds)
         if cutout.empty or how.too_large(cutout):
             yield Box.from_shape((1, 1, 1), frame.resolution, extent.start)
         else:

@@ -21,7 +21,6 @@ from cnapse.partners.assign import (
     Site,
     assign_many,
     assign_synapse,
-    cutout_box,
 )
 from cnapse.partners.assignment import partner_rows, synapse_rows
 from cnapse.partners.polarity import presynaptic_part
@@ -180,7 +179,7 @@ def _assigned(
     """Partner rows, the row of the synapse, and where the cells that were asked for are hit."""
     extent = _extent(row, objects.frame)
     bounds = run.layer("cells").bounds
-    cutout = cutout_box(extent, bounds, how)
+    cutout = how.cutout(extent, bounds)
     if cutout.empty or how.too_large(cutout):
         # Refused before a voxel is looked at.
         tiny = Box.from_shape((1, 1, 1), extent.resolution, extent.start)

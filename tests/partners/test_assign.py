@@ -23,7 +23,6 @@ from cnapse.partners.assign import (
     Site,
     assign_many,
     assign_synapse,
-    cutout_box,
     parameters_of,
 )
 from cnapse.partners.parameters import METHODS
@@ -128,7 +127,7 @@ def test_one_by_one_is_the_same(volume: Any, how: AssignParameters) -> None:
     rows, _ = assign_many(synapses, cells, box, table, how)
     for row in table.itertuples():
         site = site_of(row)
-        cutout = cutout_box(site.extent, box, how)
+        cutout = how.cutout(site.extent, box)
         density = synapses[site.extent.slices(box)] == row.syn_id
         found = assign_synapse(cells[cutout.slices(box)], density, cutout, site, how)
         own = rows[rows["syn_id"] == row.syn_id]
@@ -155,7 +154,7 @@ def test_parts_of_the_volume_give_the_same_rows(volume: Any, how: AssignParamete
     expected = assign_many(synapses, cells, box, table, how)
     parts = []
     for i, row in enumerate(table.itertuples()):
-        part = cutout_box(site_of(row).extent, box, how).grown(i % 3).clamped(box)
+        part = how.cutout(site_of(row).extent, box).grown(i % 3).clamped(box)
         cut = part.slices(box)
         one = table.iloc[i : i + 1]
         parts.append(assign_many(synapses[cut], cells[cut].copy(), part, one, how, bounds=box))
@@ -444,6 +443,11 @@ def test_no_emitters(volume: Any) -> None:
     rows, flags = flags_of(volume, pre_id=np.uint64(999_999))
     assert len(rows) == 0
     assert all(f & SynapseFlag.NO_EMITTERS for f in flags)
+    none = Assignment.none(5, SynapseFlag.NO_EMITTERS)
+    assert (none.pre_id, none.flags) == (5, SynapseFlag.NO_EMITTERS)
+    assert [none.emitters, none.lost, none.trapped, none.near_cut] == [0, 0, 0, 0]
+    assert not len(none.post_ids)
+    assert none.post_nm.shape == (0, 3)
 
 
 def test_too_large_is_passed_over_and_the_rest_goes_on(volume: Any) -> None:

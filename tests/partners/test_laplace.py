@@ -14,22 +14,24 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from cnapse.geometry import Triple
-from cnapse.partners.labels import Labels, labels_of
-from cnapse.partners.laplace import (
+from cnapse.partners.domain import (
     CELL,
     CLOSED,
     FREE,
     OUTSIDE,
     REFLECTS,
+    kinds_of,
+    taken_up,
+)
+from cnapse.partners.labels import Labels, labels_of
+from cnapse.partners.laplace import (
     Blocks,
     Unknowns,
     absorbed,
     blocks_of,
     conjugate_gradients,
-    kinds_of,
     numbered,
     source_of,
-    taken_up,
 )
 
 Array = npt.NDArray[Any]
