@@ -167,7 +167,7 @@ def _write(
     output: Path,
     whole: Sequence[AnnotatedBox],
     tiling: Tiling,
-    sections: Sequence[int] | None,
+    sections: Sequence[range] | None,
     *,
     skip_empty: bool,
 ) -> None:

@@ -22,6 +22,7 @@ from cnapse.errors import ConfigError
 
 if TYPE_CHECKING:
     from cnapse_tasks.driver import StageStatus
+    from cnapse_tasks.run import Run
 
 __all__ = ["Bars", "cancel", "retry", "run", "status"]
 
@@ -92,6 +93,9 @@ def run(
     meshes: Annotated[
         bool, typer.Option("--meshes", help="Also make meshes of cells and synapses.")
     ] = False,
+    report: Annotated[
+        bool, typer.Option("--report", help="In the end write report.html, as `cnapse report`.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print stages, tasks, voxels and bytes; do nothing.")
     ] = False,
@@ -112,6 +116,8 @@ def run(
         loaded = loaded.model_copy(update={"meshes": MeshesSection()})
     if gpu_queue and not queue:
         raise ConfigError("--gpu-queue is for `detect` alone: give the others' --queue, too")
+    if report and last is not None:
+        raise ConfigError("--report is about a whole run: leave --to out, or `cnapse report` later")
     options = Options(
         first=first,
         last=last,
@@ -133,6 +139,15 @@ def run(
         made = Run(loaded)
         for line in (*outcome(data), *missing_notes(made), *properties.notes(made)):
             print(line)
+        if report:
+            print(f"report: {_write_report(made)}")
+
+
+def _write_report(run: Run) -> str:
+    from cnapse.analysis.report.page import Options, write_report
+    from cnapse_tasks.history import run_history
+
+    return write_report(run, run_history(run), Options()).removeprefix("file://")
 
 
 def _with_bounds(config: Config, bounds: tuple[int, ...] | None) -> Config:

@@ -26,6 +26,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+import cnapse
 from cnapse.errors import FormatError, one_line
 from cnapse.store import Store, canonical_json, local_path
 
@@ -136,7 +137,8 @@ class Ledger:
 
     def record(self, index: int, key: str, facts: Json) -> None:
         """Write the record of a task, after its data."""
-        record = {"key": key, **facts, "host": socket.gethostname(), "ended": time.time()}
+        made = {"host": socket.gethostname(), "cnapse": cnapse.__version__, "ended": time.time()}
+        record = {"key": key, **facts, **made}
         self.store.put_json(_record_name(index), _seal(record))
         self.store.delete([_name("tries", index)])
 

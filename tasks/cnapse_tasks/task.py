@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +13,9 @@ from typing import Any
 
 from taskqueue import queueable
 
+import cnapse
 from cnapse.config import Config
+from cnapse.errors import RunStateError
 from cnapse.store import Store
 from cnapse_tasks.claims import claimed, taken_seconds
 from cnapse_tasks.failures import kind_of, tries_of, wait_seconds
@@ -73,6 +76,8 @@ class Result:
 
 
 _checked: dict[tuple[str, str, str], tuple[float, Run | None]] = {}
+# Of the algorithm, as the plans tell it of the runs in `_checked`.
+_versions: dict[tuple[str, str, str], object] = {}
 
 
 def run_of(output: str, stage: str, key: str) -> Run | None:
@@ -87,10 +92,13 @@ def run_of(output: str, stage: str, key: str) -> Run | None:
     if plan is None or plan["key"] != key:
         run = None
     elif run is None:
+        components: Any = plan["components"]
+        _versions[place] = components.get("version")
         config: Any = plan["config"]
         run = Run(Config.from_dict(config, f"{output}/.cnapse/{stage}/stage.json"))
     if len(_checked) >= _MOST_RUNS:
         _checked.clear()
+        _versions.clear()
     _checked[place] = (now, run)
     return run
 
@@ -98,6 +106,19 @@ def run_of(output: str, stage: str, key: str) -> Run | None:
 def forget_contexts() -> None:
     """Read the stages anew before the next task."""
     _checked.clear()
+    _versions.clear()
+
+
+def _check_version(output: str, stage: str, key: str) -> None:
+    """Refuse a stage that another cnapse began, whose results would not be ours."""
+    wanted = _versions.get((output, stage, key))
+    own = STAGES[stage].version
+    if wanted is not None and wanted != own:
+        raise RunStateError(
+            f"the worker on {socket.gethostname()}, cnapse {cnapse.__version__}, has version {own} "
+            f"of stage {stage}, the run was begun with version {wanted}: give workers and driver "
+            "the same cnapse, then `cnapse retry`"
+        )
 
 
 @queueable  # type: ignore[untyped-decorator]
@@ -141,6 +162,7 @@ def _execute(run: Run, ledger: Ledger, index: int, key: str, begun: int) -> Resu
     started = time.perf_counter()
     with claimed(ledger, index) as claim:
         try:
+            _check_version(run.config.output, stage, key)
             facts = execute_repairing(run, stage, index)
         except Exception as error:
             claim.end()

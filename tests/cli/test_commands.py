@@ -103,6 +103,21 @@ def test_a_second_run_and_the_status(cnapse, finished) -> None:
     assert all(row[1] == row[3] for row in rows)
 
 
+def test_a_report_at_the_end(cnapse, finished) -> None:
+    page = finished.parent / "out/report.html"
+    assert not page.exists()
+    code, _, err = cnapse("run", finished, "--to", "label", "--report")
+    assert code == 1
+    assert err == (
+        "cnapse: --report is about a whole run: leave --to out, or `cnapse report` later"
+    )
+    code, out, err = cnapse("run", finished, "--workers", 1, "--report")
+    assert code == 0, err
+    assert out.splitlines()[-1] == f"report: {page}"
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+    page.unlink()
+
+
 def test_a_dry_run_prints_and_does_nothing(cnapse, finished, tmp_path) -> None:
     file = tmp_path / "cnapse.toml"
     file.write_text(finished.read_text())

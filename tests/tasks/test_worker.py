@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import cnapse
 from cnapse.config import Config
 from cnapse.errors import BoundsError, ConfigError
 from cnapse_tasks import logs, stages
@@ -72,6 +73,25 @@ def test_a_done_task_is_not_done_again(stage) -> None:
     assert record["key"] == KEY
     assert record["voxels"] == 1
     assert ledger.store.names("tries") == []
+
+
+def test_a_worker_of_another_algorithm_makes_nothing(stage) -> None:
+    """Else a cluster of two versions of cnapse would mix results under one key."""
+    config, ledger, with_act = stage
+    module = with_act(lambda index, call: None)
+    own = stages.STAGES["label"].version
+    ledger.open(KEY, {"version": own + 1}, config.model_dump(mode="json"))
+    assert do(config).outcome is Outcome.ASIDE
+    assert not module.calls
+    assert not ledger.done()
+    (failure,) = ledger.aside()
+    assert f"has version {own} of stage label, the run was begun with version" in failure.reason
+
+    # The same cnapse everywhere, and another try.
+    forget_contexts()
+    ledger.open(KEY, {"version": own}, config.model_dump(mode="json"))
+    assert do(config).outcome is Outcome.DONE
+    assert ledger.record_of(0)["cnapse"] == cnapse.__version__
 
 
 def test_a_task_for_other_parameters_is_passed_over(stage) -> None:

@@ -72,7 +72,7 @@ class Rates:
                 x, y, z = tissue["extent_nm"]
                 values["tissue"] = Tissue(**{**tissue, "extent_nm": (x, y, z)})
             return cls(**values)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise FormatError(
                 f"{where} is no calibration ({error}): delete it, or measure anew with --calibrate"
             ) from error
