@@ -234,7 +234,13 @@ class RunData:
 
     @functools.cached_property
     def frame(self) -> Box:
-        """Full bounds, at the working resolution: ids are raster indices in it."""
+        """Full bounds, at the working resolution: ids are raster indices in it.
+
+        Raises
+        ------
+        BoundsError
+            If the layer that the run starts from is empty.
+        """
         frame = self.layer(self.first_layer).bounds
         if frame.empty:
             raise BoundsError(f"layer {self.layer_path(self.first_layer)} is empty: {frame}")
@@ -242,7 +248,13 @@ class RunData:
 
     @functools.cached_property
     def region(self) -> Box:
-        """The voxels that count: the frame, or the part of it in the configuration's bounds."""
+        """The voxels that count: the frame, or the part of it in the configuration's bounds.
+
+        Raises
+        ------
+        BoundsError
+            If these bounds lie outside of the frame, or the frame is empty.
+        """
         wanted = self.config.bounds_box()
         if wanted is None:
             return self.frame

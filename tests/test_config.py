@@ -62,6 +62,19 @@ MISTAKES = {
         r"resolution: \[0.0046, 0.0046, 0.05\] looks like micrometres: give nm, \[4.6, 4.6, 50\]",
     ),
     "negative size": (("[4.6, 4.6, 50]", "[4, 4, -50]"), "must be positive"),
+    "no size": (("[4.6, 4.6, 50]", "[4, 0, 50]"), r"must be positive, not \[4.0, 0.0, 50.0\]"),
+    "a mask of no image": (
+        ('image = "data/image"', 'mask = "m"\nprobability = "p"'),
+        "layers.mask tells where an image is searched",
+    ),
+    "a mask and labels": (
+        ('image = "data/image"', 'image = "i"\nmask = "m"\nsynapses = "s"'),
+        "layers.mask tells where an image is searched",
+    ),
+    "vesicles for nothing": (
+        ('image = "data/image"', 'image = "i"\nvesicles = "v"'),
+        "layers.vesicles and layers.direction tell the presynaptic side",
+    ),
     "two numbers": (("[4.6, 4.6, 50]", "[4, 4]"), "resolution"),
     "no output": (('output = "out"', ""), "key 'output' is missing"),
     "no model": (('model = "phantom"', ""), "detect.model is missing.*phantom.*layers.probability"),

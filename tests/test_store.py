@@ -29,6 +29,19 @@ def test_files_come_and_go(tmp_path) -> None:
         store.read("a/c")
 
 
+def test_json_is_the_same_bytes_whatever_the_order(tmp_path) -> None:
+    store = Store(tmp_path)
+    store.put_json("a", {"x": 1, "b": [2, {"d": 3, "c": "é"}]})
+    store.put_json("b", {"b": [2, {"c": "é", "d": 3}], "x": 1})
+    assert store.get("a") == store.get("b")
+
+
+def test_several_files_come_at_once(tmp_path) -> None:
+    store = Store(tmp_path)
+    store.put_all([("a", b"1"), ("f/b", b"2")])
+    assert store.get_all(["f/b", "none", "a"]) == {"f/b": b"2", "none": None, "a": b"1"}
+
+
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch) -> None:
     store = Store(tmp_path)
     store.put("f", b"old")

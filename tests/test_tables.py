@@ -1,12 +1,15 @@
 """Tables: dtypes, bytes, flags, CSV and Parquet alike."""
 
+import io
+
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnapse.errors import LayerNotFoundError, TableError
+from cnapse.errors import DamagedFileError, LayerNotFoundError, TableError
 from cnapse.tables import (
     PARTNERS,
     SYNAPSES,
@@ -106,6 +109,7 @@ def test_empty_tables_keep_their_dtypes(tmp_path) -> None:
 
 
 @given(st.integers(0, sum(SynapseFlag)))
+@settings(deadline=None)
 def test_flags_by_name_and_back(flags: int) -> None:
     assert parse_flags(flag_names(flags)) == flags
 
@@ -116,10 +120,27 @@ def test_flags_are_names_in_csv(tmp_path) -> None:
     assert "no_presynaptic_cell|nothing_hit" in (tmp_path / "t.csv").read_text()
 
 
+def test_a_page_with_another_byte_is_damaged() -> None:
+    """Its checksum tells: other numbers are as good as any."""
+    data = parquet_bytes(rows(SYNAPSES), SYNAPSES)
+    group = pq.read_metadata(io.BytesIO(data)).row_group(0)
+    for index in range(group.num_columns):
+        column = group.column(index)
+        first = min(column.data_page_offset, column.dictionary_page_offset or 1 << 62)
+        last = first + column.total_compressed_size - 1
+        wrong = data[:last] + bytes([data[last] ^ 1]) + data[last + 1 :]
+        with pytest.raises(DamagedFileError, match=r"^t.parquet is damaged"):
+            parse_parquet(wrong, "t.parquet")
+
+
 def test_mistakes_are_named(tmp_path) -> None:
     table = rows(SYNAPSES)
     with pytest.raises(TableError, match=r"missing columns size; unknown columns volume"):
         validate(table.rename(columns={"size": "volume"}), SYNAPSES)
+    with pytest.raises(TableError, match=r"^table synapses: missing columns size$"):
+        validate(table.drop(columns="size"), SYNAPSES)
+    with pytest.raises(TableError, match=r"^table synapses: unknown columns volume$"):
+        validate(table.assign(volume=0), SYNAPSES)
     with pytest.raises(TableError, match="table synapses"):
         validate(table.assign(syn_id=["a", "b", "c"]), SYNAPSES)
     with pytest.raises(TableError, match=r"unknown flag 'odd': the flags are no_presynaptic_cell"):

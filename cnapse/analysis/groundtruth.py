@@ -103,28 +103,30 @@ def windows(length: int, size: int, overlap: int) -> list[tuple[int, int]]:
     return [(start, start + size) for start in starts]
 
 
-def section_runs(box: Box, sections: Sequence[int] | None) -> list[tuple[int, int]]:
+def section_runs(box: Box, sections: Sequence[range] | None) -> list[tuple[int, int]]:
     """Chosen sections of a box as runs without a gap: first and last (excluded).
 
     Parameters
     ----------
-    sections
-        z in voxels; all of the box if not given.
+    box : Box
+    sections : sequence of range, optional
+        z in voxels, ranges of step 1 that may overlap and reach out of the box; all of the box if
+        not given.
     """
     low, high = box.start[2], box.stop[2]
     if sections is None:
         return [(low, high)]
-    chosen = sorted({z for z in sections if low <= z < high})
+    clipped = [(max(low, chosen.start), min(high, chosen.stop)) for chosen in sections]
     runs: list[tuple[int, int]] = []
-    for z in chosen:
-        if runs and runs[-1][1] == z:
-            runs[-1] = (runs[-1][0], z + 1)
+    for start, stop in sorted(run for run in clipped if run[0] < run[1]):
+        if runs and start <= runs[-1][1]:
+            runs[-1] = (runs[-1][0], max(stop, runs[-1][1]))
         else:
-            runs.append((z, z + 1))
+            runs.append((start, stop))
     return runs
 
 
-def patch_boxes(box: Box, tiling: Tiling, sections: Sequence[int] | None = None) -> Iterator[Box]:
+def patch_boxes(box: Box, tiling: Tiling, sections: Sequence[range] | None = None) -> Iterator[Box]:
     """The patches of a box: x fastest, then y, z.
 
     Together they cover every voxel of the chosen sections.
@@ -166,20 +168,29 @@ def parse_box(text: str, resolution: Sequence[float]) -> Box:
     return box
 
 
-def parse_sections(text: str) -> list[int]:
+def parse_sections(text: str) -> list[range]:
     """``"3,7,10-14"``: sections by z, ranges with both ends.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    list of range
+        One a word, of step 1: never longer than the text, however many sections it names.
 
     Raises
     ------
     ConfigError
         If it is something else.
     """
-    found: list[int] = []
+    found: list[range] = []
     for word in text.split(","):
         match = re.fullmatch(r"\s*(-?\d+)(?:\s*-\s*(\d+))?\s*", word)
         if match is None or (match[2] is not None and int(match[2]) < int(match[1])):
             raise ConfigError(f"--sections {text}: give numbers and ranges, as in 3,7,10-14")
-        found += range(int(match[1]), int(match[2] or match[1]) + 1)
+        found.append(range(int(match[1]), int(match[2] or match[1]) + 1))
     return found
 
 
@@ -231,10 +242,12 @@ def annotated(
     return Annotated(box, image, label, None if hidden is None else hidden.astype(np.uint8))
 
 
-def in_sections(objects: Array, box: Box, sections: Sequence[int] | None) -> Array:
-    """The objects in the chosen sections; 0 in all others."""
+def in_sections(objects: Array, box: Box, sections: Sequence[range] | None) -> Array:
+    """Objects [x, y, z] of a box in the chosen sections (see `section_runs`); 0 in all others."""
     if sections is None:
         return objects
-    chosen = np.isin(np.arange(box.start[2], box.stop[2]), sections)
+    chosen = np.zeros(box.shape[2], dtype=np.bool_)
+    for start, stop in section_runs(box, sections):
+        chosen[start - box.start[2] : stop - box.start[2]] = True
     kept: Array = np.where(chosen, objects, 0).astype(objects.dtype)
     return kept

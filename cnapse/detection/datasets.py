@@ -42,7 +42,7 @@ class Densities:
 
     @classmethod
     def of(cls, labels: Array) -> Densities:
-        """The densities of a volume of objects."""
+        """The densities of a volume: `labels` of unsigned int, shape (x, y, z), 0 = none."""
         flat = labels.ravel(order="F")
         voxels = np.flatnonzero(flat)
         voxels = voxels[np.argsort(flat[voxels], kind="stable")]
@@ -113,7 +113,18 @@ class AnnotatedVolume:
 
 
 def as_objects(labels: Array) -> Array:
-    """Objects as drawn; those of a drawing in one value are its components (26-connected)."""
+    """Objects as drawn; those of a drawing in one value are its components (26-connected).
+
+    Parameters
+    ----------
+    labels : ndarray of unsigned int, shape (x, y, z)
+        0 = none.
+
+    Returns
+    -------
+    ndarray of unsigned int, shape (x, y, z)
+        `labels` itself if it has several values, or none.
+    """
     values = np.unique(labels)
     if np.count_nonzero(values) != 1:
         return labels

@@ -231,6 +231,10 @@ def logits_of(inputs: Image, model: ModelBundle, precision: Precision, device: s
     Parameters
     ----------
     inputs : ndarray of uint8, shape (n, y, x), or (n, sections, y, x)
+    model : ModelBundle
+    precision : {"float32", "bfloat16"}
+    device : str
+        As torch names it.
 
     Returns
     -------

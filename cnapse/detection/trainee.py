@@ -85,7 +85,7 @@ class Trainee:
             self._norms_held = True
 
     def logits(self, image: np.ndarray[Any, Any]) -> Tensor:
-        """Logits in float32, shape (n, outputs, y, x), of uint8 images (n, sections, y, x)."""
+        """Logits in float32, shape (n, outputs, y, x), of a uint8 `image` (n, sections, y, x)."""
         if isinstance(self.network, UNet):
             self.network.fix_statistics(self.statistics)
         values = self.levels[torch.from_numpy(image).to(self.device).int()]

@@ -21,5 +21,5 @@ class ArrayRecord:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
-        """The record :meth:`to_arrays` was called on."""
+        """The record that gave these `arrays`, by :meth:`to_arrays`."""
         return cls(**{field.name: arrays[field.name] for field in fields(cls)})

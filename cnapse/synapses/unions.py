@@ -40,7 +40,20 @@ class Unions:
         self._parent, self._first_voxel, self._voxels = (np.empty(0, np.int64) for _ in range(3))
 
     def add(self, first_voxel: Int64s, voxels: Int64s) -> int:
-        """Take in parts by first voxel (-1: none) and number of voxels; number of the first one."""
+        """Take in parts.
+
+        Parameters
+        ----------
+        first_voxel : ndarray of int64, shape (n,)
+            Raster index of each part's first voxel; -1 if it has none that counts.
+        voxels : ndarray of int64, shape (n,)
+            How many voxels of each count.
+
+        Returns
+        -------
+        int
+            Number of the first of them; the others follow.
+        """
         start, self.count = self.count, self.count + len(voxels)
         if self.count > len(self._parent):
             capacity = max(_SMALLEST, 2 * self.count)
@@ -53,7 +66,7 @@ class Unions:
         return start
 
     def join(self, a: Int64s, b: Int64s) -> None:
-        """Parts that are one, by number."""
+        """Say which parts are one: those of numbers `a` and `b`, int64 of one shape (n,)."""
         _unite(self._parent, a, b)
 
     def solved(self) -> Groups:
@@ -77,7 +90,20 @@ def roots(n: int, pairs: Int64s) -> Int64s:
 
 
 def object_id(first_voxel: Int64s, voxels: Int64s, min_voxels: int, max_voxels: int | None) -> Ids:
-    """1 + the first voxel of whole objects; 0 for those outside of the size limits."""
+    """Ids of whole objects: 1 + the first voxel; 0 for those outside of the size limits.
+
+    Parameters
+    ----------
+    first_voxel : ndarray of int64, shape (n,)
+        Raster index in the layer's full bounds; -1 for none.
+    voxels : ndarray of int64, shape (n,)
+    min_voxels, max_voxels
+        Limits, both included.
+
+    Returns
+    -------
+    ndarray of uint64, shape (n,)
+    """
     ids = np.empty(len(voxels), np.uint64)
     most = np.iinfo(np.int64).max if max_voxels is None else max_voxels
     _identify(first_voxel, voxels, min_voxels, most, ids)

@@ -126,7 +126,20 @@ class SynapseView:
         return Screen.fitted(self.box.shape[:2], self.box.resolution[:2], width_px)
 
     def pixel(self, position_nm: Sequence[float], screen: Screen) -> tuple[float, float]:
-        """Column and row of a place."""
+        """Column and row of a place.
+
+        Parameters
+        ----------
+        position_nm : sequence of float
+            x, y, z in nm; z does not count.
+        screen : Screen
+            As `screen` gives it.
+
+        Returns
+        -------
+        tuple of float
+            Pixels from the upper left corner of the panel.
+        """
         corner, voxel = self.box.start_nm, self.box.resolution
         return screen.pixel([(position_nm[axis] - corner[axis]) / voxel[axis] for axis in (0, 1)])
 

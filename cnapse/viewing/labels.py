@@ -31,6 +31,9 @@ def draw_scale_bar(page: Page, screen: Screen, corner: Corner, *, size: float = 
 
     Parameters
     ----------
+    page : Page
+    screen : Screen
+        Size of the panel, and its nm per pixel.
     corner : (x, y)
         The panel's lower right corner on the page.
     size : float
@@ -64,6 +67,8 @@ def name_place(screen: Screen, place: Corner, width: float) -> Corner:
 
     Parameters
     ----------
+    screen : Screen
+        Size of the panel.
     place : (column, row)
         Where it would best be.
     width : float
@@ -90,10 +95,17 @@ def draw_name(
 
     Parameters
     ----------
+    page : Page
+    screen : Screen
+        Size of the panel.
     corner : (x, y)
         The panel's upper left corner on the page.
     place : (column, row)
         Where it would best be, as `roomiest` tells.
+    name : str
+        Cut short where it is wider than the panel.
+    size : float
+        Of the letters, in points.
     """
     room = screen.shape[1] - 2 * _EDGE
     text = name

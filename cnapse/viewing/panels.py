@@ -85,6 +85,8 @@ def resampled(section: npt.NDArray[Any], screen: Screen) -> Pixels:
     Parameters
     ----------
     section : ndarray, shape (x, y)
+    screen : Screen
+        Size of the picture, and of a voxel in it.
 
     Returns
     -------

@@ -50,9 +50,12 @@ def compose(view: SynapseView, section: int, screen: Screen, *, plain: bool = Fa
 
     Parameters
     ----------
+    view : SynapseView
     section : int
         Counted from the box's first.
-    plain
+    screen : Screen
+        How large it is drawn, as ``view.screen(width_px)`` gives it.
+    plain : bool
         Only the EM.
 
     Returns
@@ -87,6 +90,7 @@ def draw_overview(
 
     Parameters
     ----------
+    view : SynapseView
     path
         File to write.
     sections : int
@@ -126,6 +130,19 @@ def draw_contact_sheet(
     width_px: int = 260,
 ) -> None:
     """Draw many synapses, the middle section of each, as a PNG.
+
+    Parameters
+    ----------
+    views : sequence of SynapseView
+        In the order in which they are drawn, row by row.
+    path
+        File to write.
+    title : str
+        Above all of them.
+    columns : int
+        Panels in a row; fewer where there are fewer views.
+    width_px : int
+        Longer side of a panel.
 
     Raises
     ------

@@ -248,6 +248,17 @@ class LinkMaker:
     ) -> str:
         """The link of a synapse; empty where no layer is public.
 
+        Parameters
+        ----------
+        position_nm : sequence of float
+            x, y, z of the middle of the view, in nm.
+        syn_id, pre_id : int
+            The synapse, and its presynaptic cell; 0 for none.
+        post_ids : sequence of int
+            Its postsynaptic cells.
+
+        Notes
+        -----
         Equal to ``link(viewer, scene(layers, resolution, position_nm, Selection(...)))``.
         """
         if not self._pieces:

@@ -80,6 +80,13 @@ def read_state(source: str | Path | Mapping[str, Any]) -> ViewedState:
 def write_state(output: str, state: Mapping[str, Any]) -> str:
     """Keep a state as a file of an output folder; its name there, ``states/<hash>.json``.
 
+    Parameters
+    ----------
+    output : str
+        The folder, on disk or in a bucket.
+    state : mapping
+        As Neuroglancer shows it by the button ``{}``. The same state has the same name.
+
     Raises
     ------
     StorageError
@@ -133,7 +140,7 @@ def _fetched(address: str, where: str) -> Json:
 def _parsed(text: str | bytes, where: str) -> Json:
     try:
         value = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FormatError(
             f"{where}: no state of a viewer ({error}): give a link, or JSON as the button {{}} of "
             "Neuroglancer shows it"

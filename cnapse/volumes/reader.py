@@ -111,6 +111,8 @@ class Layer:
         ------
         ResolutionError
             If the box is counted in other voxels.
+        ConfigError
+            If `pad` is something else.
         LayerNotFoundError
             If a chunk is missing and the layer was not opened with `fill_missing`.
         FormatError

@@ -92,6 +92,7 @@ def downsample(
         Source coordinates of the first voxel.
     factor : (x, y, z)
         Source voxels per wanted voxel.
+    kind : {"image", "segmentation"}
 
     Returns
     -------

@@ -105,6 +105,8 @@ def write_shard(
     ------
     LayerNotFoundError
         If a chunk is missing.
+    FormatError
+        If the info's sharding does not go with its grid of shards.
     """
     from cloudvolume.datasource.precomputed import sharding
 

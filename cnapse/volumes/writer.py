@@ -269,7 +269,15 @@ def build_info(
     chunk_size: int | Triple,
     encoding: str | None = None,
 ) -> dict[str, Any]:
-    """The ``info`` that `create_layer` writes, with the same parameters and errors."""
+    """The ``info`` that `create_layer` writes, with the same parameters.
+
+    Raises
+    ------
+    BoundsError
+        If there is no voxel in the bounds.
+    FormatError
+        For a chunk without voxels, or what the format, or the encoding, cannot hold.
+    """
     name = np.dtype(dtype).name
     if bounds.empty:
         raise BoundsError(f"a layer must have voxels, not {bounds}")

@@ -55,7 +55,9 @@ def test_windows_cover_everything(length, size, overlap) -> None:
 @given(
     st.tuples(st.integers(1, 60), st.integers(1, 60), st.integers(1, 9)), st.integers(8, 32),
     st.integers(0, 7), st.one_of(st.none(), st.integers(1, 4)),
-    st.one_of(st.none(), st.sets(st.integers(-2, 14))),
+    st.one_of(st.none(), st.lists(st.builds(
+        lambda first, length: range(first, first + length), st.integers(-2, 14), st.integers(0, 9),
+    ), max_size=4)),
 )  # fmt: skip
 @settings(max_examples=25, deadline=None)
 def test_patches_cover_the_chosen_sections_and_no_other(shape, patch, overlap, depth, chosen):
@@ -64,7 +66,10 @@ def test_patches_cover_the_chosen_sections_and_no_other(shape, patch, overlap, d
     for one in patch_boxes(box, Tiling(patch, overlap, depth), chosen):
         seen[one.slices(box)] += 1
         assert depth is None or one.shape[2] <= depth
-    wanted = np.isin(np.arange(2, 2 + shape[2]), range(99) if chosen is None else list(chosen))
+    named = range(99) if chosen is None else list(itertools.chain(*chosen))
+    wanted = np.isin(np.arange(2, 2 + shape[2]), named)
+    shown = in_sections(np.ones(shape, np.uint64), box, chosen)
+    np.testing.assert_array_equal(shown, np.broadcast_to(wanted, shape))
     assert (seen[:, :, wanted] > 0).all()
     assert (seen[:, :, ~wanted] == 0).all()
 
@@ -72,8 +77,13 @@ def test_patches_cover_the_chosen_sections_and_no_other(shape, patch, overlap, d
 def test_sections_that_follow_one_another_stay_together() -> None:
     box = Box((0, 0, 3), (4, 4, 12), NM)
     assert section_runs(box, None) == [(3, 12)]
-    assert section_runs(box, [11, 4, 5, 9, 20, 4]) == [(4, 6), (9, 10), (11, 12)]
-    assert parse_sections("3, 7,10-12") == [3, 7, 10, 11, 12]
+    assert section_runs(box, parse_sections("11,4,5,9,20,4")) == [(4, 6), (9, 10), (11, 12)]
+    assert section_runs(box, parse_sections("4-8,5")) == [(4, 9)]
+    assert parse_sections("3, 7,10-12") == [range(3, 4), range(7, 8), range(10, 13)]
+    # As many as one likes: nothing is as long as the number of them.
+    many = parse_sections("1-999999999999")
+    assert section_runs(box, many) == [(3, 12)]
+    assert in_sections(np.ones(box.shape, np.uint8), box, many).all()
     for bad in ("", "a", "5-3", "1,,2"):
         with pytest.raises(ConfigError, match="give numbers and ranges, as in 3,7,10-14"):
             parse_sections(bad)
@@ -152,8 +162,8 @@ def test_one_annotator_keeps_objects_and_several_get_components() -> None:
     np.testing.assert_array_equal(both.ignore > 0, both.label > 0)
     full = annotated(box, image, [np.ones(box.shape, np.uint64)], "union")
     assert (full.label == 1).all()
-    np.testing.assert_array_equal(np.unique(in_sections(one, box, [1])[:, :, 0]), [0])
-    np.testing.assert_array_equal(in_sections(one, box, [1])[:, :, 1], one[:, :, 1])
+    np.testing.assert_array_equal(np.unique(in_sections(one, box, [range(1, 2)])[:, :, 0]), [0])
+    np.testing.assert_array_equal(in_sections(one, box, [range(1, 2)])[:, :, 1], one[:, :, 1])
 
 
 @pytest.mark.parametrize("name", ["truth.h5", "truth"])
@@ -165,7 +175,7 @@ def test_training_reads_what_was_written(tmp_path, name) -> None:
     ignore = (rng.random(box.shape) > 0.8).astype(np.uint8)
     whole = Annotated(box, image, label, ignore)
     writer = open_patches(tmp_path / name)
-    patches = [whole.part(one) for one in patch_boxes(box, Tiling(32, 8), [3, 4, 7])]
+    patches = [whole.part(one) for one in patch_boxes(box, Tiling(32, 8), parse_sections("3,4,7"))]
     written = [writer.write(number, one) for number, one in enumerate(patches)]
     sources = tomllib.loads(training_lines(written))["layers"]
     assert len(sources) == len(patches) == 2 * 2 * 2

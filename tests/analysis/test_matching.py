@@ -148,7 +148,10 @@ def test_nothing_matches_nothing() -> None:
     assert match.score == Score(0, 0, 0)
     assert np.isnan(match.score.f1)
     assert match.score.to_dict()["f1"] is None
-    assert match_overlaps(merge_overlaps([])).score == Score(0, 0, 0)
+    nothing = merge_overlaps([])
+    assert match_overlaps(nothing).score == Score(0, 0, 0)
+    assert not len(nothing.predicted_ids)
+    assert not len(nothing.true_ids)
     assert match_objects(none, none + 1).score == Score(0, 0, 1)
     assert match_by_distance([], [[1, 2, 3]], 10).score == Score(0, 0, 1)
 

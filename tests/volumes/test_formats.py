@@ -233,8 +233,8 @@ def test_damaged_hdf5_leaves_no_layer(tmp_path):
 def test_memory_of_hdf5_is_one_slab_and_a_strip(tmp_path, monkeypatch, least_peak, chunks):
     monkeypatch.setattr("cnapse.volumes.arrays._STRIP_BYTES", 1 << 18)
     with h5py.File(tmp_path / "in.h5", "w") as file:
-        file.create_dataset("main", data=np.zeros((48, 512, 512), np.uint8), chunks=chunks)
-    options = IngestOptions("image", RESOLUTION, chunk_size=(64, 64, 4))
+        file.create_dataset("main", data=np.zeros((24, 512, 512), np.uint8), chunks=chunks)
+    options = IngestOptions("image", RESOLUTION, chunk_size=(128, 128, 4))
     plan = plan_ingest(open_source(tmp_path / "in.h5"), tmp_path / "out", options)
     ingest(plan)
     peak = least_peak(lambda: ingest(plan, overwrite=True))
