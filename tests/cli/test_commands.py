@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -248,6 +249,19 @@ def test_the_list_of_commands_is_whole_at_80_columns(cnapse, monkeypatch) -> Non
 
 def test_the_version(cnapse) -> None:
     assert cnapse("--version")[:2] == (0, f"cnapse {importlib.metadata.version('cnapse')}\n")
+
+
+def test_a_command_starts_without_what_it_does_not_need() -> None:
+    code = (
+        "import sys, cnapse_cli.main; print({'torch', 'igneous', 'matplotlib', 'neuroglancer', "
+        "'cloudvolume', 'numba', 'fastapi', 'uvicorn', 'duckdb'} & set(sys.modules))"
+    )
+    path = os.pathsep.join(str(ROOT / name) for name in ("", "tasks", "scripts"))
+    ended = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": path},
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert ended.stdout == "set()\n"
 
 
 def test_the_help_of_every_command_is_complete(cnapse) -> None:
