@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test soak lint docs bench chaos train page clean
+.PHONY: demo test soak lint docs bench chaos train page dist-check clean
 .DEFAULT_GOAL := demo
 
 $(READY): pyproject.toml constraints.txt
@@ -45,6 +45,17 @@ train: $(READY)  ## The shipped weights, as they were made (about half an hour)
 
 page:  ## The page of `cnapse review`, built anew; only this needs node
 	cd frontend && npm ci && npm run build
+
+dist-check:  ## Wheel and sdist, their contents, and a clean installation; PYTHON=python3.13 for another Python
+	rm -rf build/dist build/dist-tools build/dist-env
+	$(PYTHON) -m venv build/dist-tools
+	build/dist-tools/bin/python -m pip install --quiet build twine
+	build/dist-tools/bin/python -m build --outdir build/dist
+	build/dist-tools/bin/twine check --strict build/dist/*
+	$(PYTHON) -m venv build/dist-env
+	build/dist-env/bin/python -m pip install --quiet --constraint constraints.txt build/dist/*.whl
+	build/dist-env/bin/python -m pip check
+	cd build/dist && ../dist-env/bin/cnapse demo demo
 
 clean:  ## What make made
 	rm -rf $(VENV) demo

@@ -1,7 +1,7 @@
 """Screenshots of `cnapse view`, taken by a headless Chromium.
 
     cnapse demo
-    python docs/screenshots.py demo/cnapse.toml docs/images/view_demo.png --synapse 1664926
+    python docs/screenshots.py demo/cnapse.toml demo.png --synapse 1664926
     python docs/screenshots.py vnc/cnapse.toml docs/images/view_vnc.png --size 1200 760 --cell NAME
 
 Options that it does not know go to `cnapse view`. Needs `playwright` (its package alone, not its

@@ -58,7 +58,7 @@ def panel(source: Path, target: Path) -> None:
     """The lower left of what `cnapse explain` draws for one method: legend and three sections."""
     with Image.open(source) as opened:
         wide, high = opened.size
-        cut = opened.crop((wide // 80, wide * 32 // 100, wide * 655 // 1000, high * 975 // 1000))
+        cut = opened.crop((wide // 80, high * 575 // 1000, wide * 655 // 1000, high * 975 // 1000))
     made = io.BytesIO()
     cut.save(made, "PNG")
     small(made, target)
