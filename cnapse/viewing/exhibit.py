@@ -212,6 +212,8 @@ class Exhibit:
             One that serves `folders`.
         resolution : (x, y, z)
             Voxel size in nm that the viewer counts in.
+        aim : Aim
+            Where the view looks.
         connections
             Where there is no layer of lines, partners are drawn from them: the nearest 2000.
         view : View

@@ -46,7 +46,7 @@ class Page:
         self._steps: list[Callable[[Figure], object]] = []
 
     def picture(self, pixels: npt.NDArray[np.uint8], x: int, y: int) -> None:
-        """Put an RGB picture, shape (rows, columns, 3), with its upper left corner at a place."""
+        """Put RGB `pixels`, shape (rows, columns, 3), with their upper left corner at a place."""
         bottom = self.height - y - pixels.shape[0]
         self._steps.append(
             lambda figure: figure.figimage(pixels, xo=x, yo=bottom, origin="upper", zorder=0)

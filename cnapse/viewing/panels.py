@@ -159,7 +159,7 @@ def blend(picture: Pixels, where: Mask, colour: str, alpha: float) -> None:
 
 
 def as_probability(section: npt.NDArray[Any]) -> Pixels:
-    """Probability from 0 to 1, of a map stored as whole numbers (255 p) or as floats."""
+    """Probability from 0 to 1, of a `section` stored as whole numbers (255 p) or as floats."""
     if np.issubdtype(section.dtype, np.integer):
         return section.astype(np.float32) / np.float32(np.iinfo(section.dtype).max)
     return section.astype(np.float32)
@@ -180,7 +180,7 @@ def tint(
     *,
     alpha: float,
 ) -> None:
-    """Colour the cells of a section [x, y] and draw their contours, in place."""
+    """Colour the cells of a section, `labels` [x, y], and draw their contours, in place."""
     for label, colour in colours.items():
         shape = shape_of(labels == label, screen)
         blend(picture, shape, colour, alpha)

@@ -39,7 +39,11 @@ _MADE_BY = "# Made by: cnapse demo"
 
 def demo(
     output: Annotated[Path, typer.Argument(help="Folder to write to.")] = Path("demo"),
-    shape: Annotated[tuple[int, int, int], typer.Option(help="Voxels X Y Z.")] = (512, 512, 40),
+    shape: Annotated[tuple[int, int, int], typer.Option(metavar="X Y Z", help="Voxels.")] = (
+        512,
+        512,
+        40,
+    ),
     seed: Annotated[int, typer.Option(help="Another seed, another tissue.", min=0)] = 2026,
     workers: Annotated[
         int | None, typer.Option(help="Processes. Default: one per core.", min=1)

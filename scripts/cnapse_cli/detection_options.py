@@ -66,7 +66,8 @@ Truth = Annotated[
 ResolutionOption = Annotated[
     tuple[float, float, float] | None,
     typer.Option(
-        help="Voxel size X Y Z in nm, where the files do not tell; layers are read at it."
+        metavar="X Y Z",
+        help="Voxel size in nm. Needed where the files do not tell it; layers are read at it.",
     ),
 ]
 KindOption = Annotated[
@@ -96,9 +97,11 @@ GapNm = Annotated[
 ]
 Start = Annotated[
     tuple[int, int, int] | None,
-    typer.Option(help="First voxel to compare (default: all that both have)."),
+    typer.Option(metavar="X Y Z", help="First voxel to compare (default: all that both have)."),
 ]
-Stop = Annotated[tuple[int, int, int] | None, typer.Option(help="First voxel past those.")]
+Stop = Annotated[
+    tuple[int, int, int] | None, typer.Option(metavar="X Y Z", help="First voxel past those.")
+]
 IgnoreOption = Annotated[
     str | None,
     typer.Option(
@@ -106,7 +109,8 @@ IgnoreOption = Annotated[
     ),
 ]
 Border = Annotated[
-    tuple[int, int, int], typer.Option(help="Voxels X Y Z from each face that do not count.")
+    tuple[int, int, int],
+    typer.Option(metavar="X Y Z", help="Voxels from each face that do not count."),
 ]
 SkipTouching = Annotated[
     bool, typer.Option("--skip-touching", help="Objects at a face of the box do not count.")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +13,7 @@ from cnapse.config import Config, load_config
 from cnapse.errors import ConfigError, LayerNotFoundError
 from cnapse_cli.evaluate_detection import detection, search
 from cnapse_cli.evaluate_review import review
+from cnapse_cli.figures import write_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +34,10 @@ class _RunByDefault(TyperGroup):
 
     # The context's class is typer's own copy of click's or click's, by typer's version.
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
+        word = args[0] if args else ""
+        # Another word that is no file is a command that was misspelt: the nearest is told.
+        is_for_run = word.startswith("-") or "." in word or Path(word).exists()
+        if word and is_for_run and word not in {*self.commands, *ctx.help_option_names}:
             args = [_DEFAULT, *args]
         return super().parse_args(ctx, args)
 
@@ -94,7 +97,7 @@ def evaluate(
         max_distance_nm=max_distance,
     )
     print(result.to_text())
-    _write_json(as_json, result.to_dict())
+    write_json(as_json, result.to_dict())
 
 
 app.command("detection")(detection)
@@ -179,7 +182,7 @@ def partners(
         baseline=None if baseline is None else _baseline(baseline, ours, true, matchings, seed),
     )
     print(report(comparison))
-    _write_json(as_json, comparison.to_dict())
+    write_json(as_json, comparison.to_dict())
 
 
 def evaluate_run(
@@ -289,11 +292,6 @@ def _table(config: Config, name: str) -> pd.DataFrame:
     from cnapse.tables import read_table
 
     return read_table(f"{config.output}/tables/{name}")
-
-
-def _write_json(path: Path | None, values: Mapping[str, Any]) -> None:
-    if path is not None:
-        path.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n")
 
 
 def _if_there(path: Path) -> str | None:

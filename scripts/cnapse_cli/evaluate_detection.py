@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +30,7 @@ from cnapse_cli.detection_options import (
     TruthKind,
     TruthKindName,
 )
+from cnapse_cli.figures import write_json
 
 if TYPE_CHECKING:
     from cnapse.analysis.detection_evaluation import Comparison, DetectionEvaluation, Side
@@ -137,7 +137,7 @@ def detection(
         values["sweep"] = [trial.to_dict() for trial in trials]
         _draw_curve(curve, trials, result, rule, comparison)
     _draw_gallery(gallery, predicted, image, comparison, result, most)
-    _write_json(as_json, values)
+    write_json(as_json, values)
 
 
 def search(
@@ -192,7 +192,7 @@ def search(
         seed=seed,
     )
     print(search_report(trials, rule.name))
-    _write_json(as_json, {"trials": [trial.to_dict() for trial in trials]})
+    write_json(as_json, {"trials": [trial.to_dict() for trial in trials]})
     top = best(trials)
     if top is None:
         if write is not None:
@@ -378,12 +378,3 @@ def _put(path: Path, content: bytes) -> None:
     except OSError as error:
         raise storage_error(error, path) from error
     print(f"\ndrawn: {path}")
-
-
-def _write_json(path: Path | None, values: Mapping[str, Any]) -> None:
-    if path is None:
-        return
-    try:
-        path.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise storage_error(error, path) from error

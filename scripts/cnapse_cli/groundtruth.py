@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
-from cnapse.errors import BoundsError, ConfigError, storage_error
+from cnapse.errors import BoundsError, ConfigError
+from cnapse_cli.figures import write_json
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -106,7 +106,9 @@ def groundtruth(
     ] = False,
     resolution: Annotated[
         tuple[float, float, float] | None,
-        typer.Option(help="Voxel size X Y Z in nm, where the files do not tell."),
+        typer.Option(
+            metavar="X Y Z", help="Voxel size in nm. Needed where the files do not tell it."
+        ),
     ] = None,
     min_iou: Annotated[
         float, typer.Option(help="Least overlap (IoU) of objects that agree.", min=0, max=1)
@@ -146,7 +148,7 @@ def groundtruth(
         ]
         agreed = agreement(shown, min_iou=min_iou, seed=seed)
         print(agreement_report(agreed, min_iou))
-        _write_json(as_json, [one.to_dict() for one in agreed])
+        write_json(as_json, {"agreement": [one.to_dict() for one in agreed]})
     elif output is None:
         raise ConfigError("one annotator has nobody to agree with: give --output, or a second one")
     if output is None:
@@ -261,13 +263,3 @@ def _name(path: str, every: Sequence[str]) -> str:
     short = Path(path.rstrip("/")).name
     names = [Path(other.rstrip("/")).name for other in every]
     return short if names.count(short) == 1 else path
-
-
-def _write_json(path: Path | None, values: Sequence[Mapping[str, object]]) -> None:
-    if path is None:
-        return
-    try:
-        text = json.dumps({"agreement": list(values)}, indent=1, allow_nan=False)
-        path.write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise storage_error(error, path) from error

@@ -29,7 +29,9 @@ def import_model(
     ],
     resolution: Annotated[
         tuple[float, float, float],
-        typer.Option(help="Voxel size X Y Z in nm that it was trained at.", show_default=False),
+        typer.Option(
+            metavar="X Y Z", help="Voxel size in nm that it was trained at.", show_default=False
+        ),
     ],
     sample: Annotated[
         str | None,
@@ -47,7 +49,7 @@ def import_model(
     window_size: Annotated[int, typer.Option(help="Their side in px.", min=16)] = 512,
     seed: Annotated[int, typer.Option(help="Of their places.", min=0)] = 0,
     tile: Annotated[
-        tuple[int, int] | None, typer.Option(help="Pixels X Y predicted at a time.")
+        tuple[int, int] | None, typer.Option(metavar="X Y", help="Pixels predicted at a time.")
     ] = None,
     halo: Annotated[int | None, typer.Option(help="Pixels around a tile.", min=0)] = None,
     architecture: Annotated[

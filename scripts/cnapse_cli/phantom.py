@@ -25,12 +25,17 @@ _BLOCK = (512, 512, 16)
 
 def phantom(
     output: Annotated[Path, typer.Argument(help="Folder to write to.", show_default=False)],
-    shape: Annotated[tuple[int, int, int], typer.Option(help="Voxels X Y Z.")] = (512, 512, 32),
+    shape: Annotated[tuple[int, int, int], typer.Option(metavar="X Y Z", help="Voxels.")] = (
+        512,
+        512,
+        32,
+    ),
     resolution: Annotated[
-        tuple[float, float, float], typer.Option(help="Voxel size X Y Z in nm.")
+        tuple[float, float, float], typer.Option(metavar="X Y Z", help="Voxel size in nm.")
     ] = (4.0, 4.0, 50.0),
     offset: Annotated[
-        tuple[int, int, int], typer.Option(help="First voxel X Y Z: another place, another tissue.")
+        tuple[int, int, int],
+        typer.Option(metavar="X Y Z", help="First voxel: another place, another tissue."),
     ] = (0, 0, 0),
     seed: Annotated[int, typer.Option(help="Another seed, another tissue.", min=0)] = 0,
     gap: Annotated[

@@ -30,7 +30,7 @@ Cells = Annotated[
 ]
 ResolutionOption = Annotated[
     tuple[float, float, float] | None,
-    typer.Option(help="Voxel size X Y Z in nm; demanded where the file does not tell."),
+    typer.Option(metavar="X Y Z", help="Voxel size in nm. Needed where the file does not tell it."),
 ]
 Grow = Annotated[
     float,

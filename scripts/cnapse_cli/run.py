@@ -76,7 +76,9 @@ def run(
     bounds: Annotated[
         tuple[int, int, int, int, int, int] | None,
         typer.Option(
-            help="Only these voxels count, X0 Y0 Z0 X1 Y1 Z1 at the working resolution.",
+            metavar="X0 Y0 Z0 X1 Y1 Z1",
+            help="Only these voxels count, from the first to one past the last, at the working "
+            "resolution.",
             show_default=False,
         ),
     ] = None,

@@ -27,7 +27,7 @@ CellName = Annotated[
 ]
 Place = Annotated[
     tuple[float, float, float] | None,
-    typer.Option("--position", help="A place, X Y Z in nm.", show_default=False),
+    typer.Option("--position", metavar="X Y Z", help="A place, in nm.", show_default=False),
 ]
 
 _NAMES: tuple[LayerName, ...] = ("image", "probability", "cells", "synapses")

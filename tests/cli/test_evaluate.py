@@ -164,6 +164,9 @@ def test_without_a_subcommand_it_is_a_run(cnapse, tmp_path) -> None:
     for arguments in (["none.toml"], ["--truth", tmp_path, "none.toml"], ["run", "none.toml"]):
         code, _, err = cnapse("evaluate", *arguments)
         assert (code, err) == (1, "cnapse: none.toml: no such configuration file")
+    code, _, err = cnapse("evaluate", "detecton")
+    assert code == 2
+    assert "No such command 'detecton'. Did you mean 'detection'?" in err
     code, out, _ = cnapse("evaluate", "--help")
     assert code == 0
     assert "\n  run " in out

@@ -108,7 +108,13 @@ def reduce_shard(plan: Plan, index: int, shard: int, contents: Iterable[bytes]) 
 
 
 def assembled(plan: Plan, index: int, shard: int, entries: Entries) -> Assembled:
-    """Make the files of one shard from its entries."""
+    """Make the files of one shard from its entries.
+
+    Raises
+    ------
+    TableError
+        If two annotations have one id.
+    """
     of = plan.indexes[index]
     n = len(entries.keys)
     if n == 0:

@@ -87,7 +87,7 @@ class Survey:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Survey:
-        """Back from `to_arrays`."""
+        """The survey that gave these `arrays`, by `to_arrays`."""
         pairs = tuple(arrays["pairs"].tolist())
         lower, upper = arrays["bounds"]
         return cls(
