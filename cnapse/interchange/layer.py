@@ -80,8 +80,8 @@ def write_source(
     """
     if not overwrite and Store(path).exists("info"):
         raise LayerExistsError(
-            f"{Store(path).path} holds a layer already: choose another path, or overwrite it "
-            "with --redo"
+            f"{Store(path).path} holds a layer already: choose another path, or replace it "
+            "with --overwrite"
         )
     held: list[AnnotationTable] | None = []
     surveys, rows = [], 0

@@ -80,7 +80,9 @@ def annotate(
     workers: Annotated[
         int | None, typer.Option(help="Threads. Default: one a processor.", min=1)
     ] = None,
-    redo: Annotated[bool, typer.Option("--redo", help="Replace a layer that is there.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a layer that is there.")
+    ] = False,
 ) -> None:
     """Make a Neuroglancer layer of a synapse table: lines from pre to post, tied to their cells."""
     from cnapse.interchange import SourceOptions, open_source, write_source
@@ -101,7 +103,7 @@ def annotate(
     print(f"properties: {', '.join(p.name for p in schema.properties) or 'none'}")
     print(f"relationships: {', '.join(schema.relationships) or 'none'}")
     written = write_source(
-        out, source, sharded=sharded, overwrite=redo, workers=workers or os.cpu_count() or 1
+        out, source, sharded=sharded, overwrite=overwrite, workers=workers or os.cpu_count() or 1
     )
     if source.skipped:
         print(f"{_rows(source.skipped)} without a position left out")

@@ -123,8 +123,8 @@ def connectome(
     kind: Format = None,
     columns: Columns = None,
     memory: Memory = 2.0,
-    redo: Annotated[
-        bool, typer.Option("--redo", help="Replace what was made in the folder.")
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace what was made in the folder.")
     ] = False,
 ) -> None:
     """Who talks to whom: edge list, matrices and graph of a table of partners.
@@ -142,7 +142,7 @@ def connectome(
     wanted = exports or ["csv"]
     chosen_exports(wanted)
     thresholds = Thresholds(min_size, min_share, min_synapses, autapses, not named_only)
-    check_folder(output, redo=redo)
+    check_folder(output, overwrite=overwrite)
     reading = reading_of(kind, columns, resolution)
     with Synapses.open(
         table, names=names, reading=reading, memory_gb=memory, verify=True
@@ -151,7 +151,7 @@ def connectome(
         made = connectome_of(synapses, thresholds)
         areas = None if contacts is None else read_contacts(contacts, made)
         export = Export(made, areas, export_unit)
-        files = write_connectome(export, output, wanted, redo=redo)
+        files = write_connectome(export, output, wanted, overwrite=overwrite)
         _report(made)
         if areas is not None and areas.unknown:
             said = _many(areas.unknown, "row of {} names", "rows of {} name").format(contacts)

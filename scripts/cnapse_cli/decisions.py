@@ -69,7 +69,9 @@ def export(
     limit: Annotated[
         int, typer.Option(help="neuroglancer: so many, the most doubtful first.", min=1)
     ] = 1000,
-    redo: Annotated[bool, typer.Option("--redo", help="Replace a file that is there.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a file that is there.")
+    ] = False,
 ) -> None:
     """Write decisions to a file; json and csv hold all of the log, and can be imported again."""
     from cnapse.review.exchange import export_bytes
@@ -79,8 +81,8 @@ def export(
 
     run = open_run(config)
     how = kind or (FormatName.CSV if file.suffix.lower() == ".csv" else FormatName.JSON)
-    if file.exists() and not redo:
-        raise LayerExistsError(f"{file} is there already: give another name, or --redo")
+    if file.exists() and not overwrite:
+        raise LayerExistsError(f"{file} is there already: give another name, or --overwrite")
     candidates = Candidates.load(run)
     with DecisionLog(
         log_path(run.config.output, log), create=how is FormatName.NEUROGLANCER

@@ -102,7 +102,7 @@ def test_every_form_is_the_table(folder, table) -> None:
         kept = synapses.to_pandas().sort_values(order, ignore_index=True)
         counts = made.matrix("synapses").to_numpy()
         export = Export(made)
-        write_connectome(export, out, ["all"], redo=True)
+        write_connectome(export, out, ["all"], overwrite=True)
         has_sizes = made.has_sizes
     labels = cells["cell"].tolist()
     sizes = np.zeros(counts.shape)
@@ -298,7 +298,7 @@ def test_a_folder_is_replaced_only_when_asked_and_nothing_else_in_it(tmp_path) -
         (out / "mine.txt").write_text("mine")
         with pytest.raises(LayerExistsError, match=r"out: the folder is not empty: give another"):
             write_connectome(made, out)
-        files = write_connectome(made, out, ["parquet"], redo=True)
+        files = write_connectome(made, out, ["parquet"], overwrite=True)
         with pytest.raises(ConfigError, match="there is a file: give the name of a folder"):
             write_connectome(made, tmp_path / "t.csv")
     assert {path.name for path in out.iterdir()} == {*(path.name for path in files), "mine.txt"}

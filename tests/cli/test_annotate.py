@@ -65,9 +65,9 @@ def test_a_table(annotate, table) -> None:
     assert lines[4].startswith("In Neuroglancer: ")
     code, _, said = annotate(*options)
     assert code == 1
-    assert re.search(r"layer holds a layer already: .* --redo", said)
+    assert re.search(r"layer holds a layer already: .* --overwrite", said)
     assert "\n" not in said.strip()
-    code, out, _ = annotate(*options, "--redo", "--points", "--sharded")
+    code, out, _ = annotate(*options, "--overwrite", "--points", "--sharded")
     assert code == 0
     assert "20 points written to layer: 4 files" in out
     info = json.loads(Path("layer/info").read_text())

@@ -63,7 +63,7 @@ def test_sharded_by_size(tmp_path, source, monkeypatch) -> None:
 def test_what_is_there_stays(tmp_path, source, split) -> None:
     write_source(tmp_path / "layer", source)
     before = content(tmp_path / "layer")
-    with pytest.raises(LayerExistsError, match=r"layer holds a layer already: .* with --redo$"):
+    with pytest.raises(LayerExistsError, match=r"holds a layer already: .* with --overwrite$"):
         write_source(tmp_path / "layer", source)
     split["id"] = 5
     split.to_parquet(tmp_path / "bad.parquet")

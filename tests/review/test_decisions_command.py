@@ -28,8 +28,8 @@ def test_from_a_table_to_a_log_and_out_and_in(reviewed, tmp_path: Path) -> None:
     with DecisionLog(other) as opened:
         assert [d.reviewer for d in opened.decisions()] == ["d'Arc", "d'Arc"]
     again = run("export", reviewed.config, tmp_path / "all.csv", "--log", log)
-    assert str(again.exception).endswith("is there already: give another name, or --redo")
-    assert run("export", reviewed.config, tmp_path / "all.csv", "--log", log, "--redo").output
+    assert str(again.exception).endswith("is there already: give another name, or --overwrite")
+    assert run("export", reviewed.config, tmp_path / "all.csv", "--log", log, "--overwrite").output
 
 
 def test_points_for_the_viewer(reviewed, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ RECORD = "connectome.json"
 """What was made of what, and which files."""
 
 
-def check_folder(out: str | Path, *, redo: bool) -> Path:
+def check_folder(out: str | Path, *, overwrite: bool) -> Path:
     """The folder to write to, on this machine.
 
     Raises
@@ -27,7 +27,7 @@ def check_folder(out: str | Path, *, redo: bool) -> Path:
     ConfigError
         If it is in a bucket, or a file.
     LayerExistsError
-        If it holds something, and `redo` is not given.
+        If it holds something, and `overwrite` is not given.
     """
     place = local_path(out)
     if place is None:
@@ -36,10 +36,10 @@ def check_folder(out: str | Path, *, redo: bool) -> Path:
         )
     if place.exists() and not place.is_dir():
         raise ConfigError(f"--output {out}: there is a file: give the name of a folder")
-    if place.is_dir() and any(place.iterdir()) and not redo:
+    if place.is_dir() and any(place.iterdir()) and not overwrite:
         raise LayerExistsError(
             f"--output {out}: the folder is not empty: give another, or replace what was made "
-            "there with --redo"
+            "there with --overwrite"
         )
     return place
 

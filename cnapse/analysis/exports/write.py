@@ -56,7 +56,7 @@ def chosen_exports(names: Sequence[str], export: Export | None = None) -> list[s
 
 
 def write_connectome(
-    export: Export, out: str | Path, exports: Sequence[str] = ("csv",), *, redo: bool = False
+    export: Export, out: str | Path, exports: Sequence[str] = ("csv",), *, overwrite: bool = False
 ) -> list[Path]:
     """Write a connectome to a folder, and beside it what was left out and what was made.
 
@@ -70,7 +70,7 @@ def write_connectome(
         A folder on this machine, which is made.
     exports : sequence of str
         Of `EXPORTS`, or ``all`` (that the table has what they are made of).
-    redo : bool
+    overwrite : bool
         Whether files of an earlier run are replaced.
 
     Returns
@@ -87,7 +87,7 @@ def write_connectome(
     StorageError
     """
     wanted = chosen_exports(exports, export)
-    place = check_folder(out, redo=redo)
+    place = check_folder(out, overwrite=overwrite)
     connectome = export.connectome
     counts = asdict(connectome.counts())
     record = {
