@@ -157,7 +157,10 @@ class Box:
         return type(self).from_nm(self.start_nm, self.stop_nm, resolution)
 
     def grown(self, by: int | Sequence[int], upper: int | Sequence[int] | None = None) -> Self:
-        """Grown by `by` voxels at the lower side and by `upper` (default: `by`) at the upper."""
+        """Grown by `by` voxels at the lower sides and by `upper` (default: `by`) at the upper.
+
+        Each is one number, or one for each of x, y, z; below 0 it shrinks.
+        """
         low, high = triple(by), triple(by if upper is None else upper)
         return type(self)(
             triple([a - n for a, n in zip(self.start, low, strict=True)]),

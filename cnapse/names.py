@@ -15,6 +15,7 @@ from cnapse.store import Store, cloud_path
 
 __all__ = ["Names", "load_cells", "load_names", "load_types"]
 
+_LARGEST = 2**64 - 1
 _TYPE = re.compile(r"(cell[ _]?)?types?\d*")
 _APART = re.compile(r"[|;]")
 
@@ -56,7 +57,7 @@ def load_names(path: str) -> Names:
     LayerNotFoundError
         If the file is not there.
     TableError
-        If it has fewer than two columns, an id that is no whole number, or an id twice.
+        If it has fewer than two columns, an id that is no whole number of 64 bits, or an id twice.
     """
     if not path:
         return Names({})
@@ -133,4 +134,9 @@ def _ids(path: str, table: pd.DataFrame) -> list[int]:
     wrong = segments[~segments.str.fullmatch(r"0*[0-9]{1,20}")]
     if len(wrong):
         raise TableError(f"{path}: segment id {str(wrong.iloc[0])[:40]!r} is no whole number")
-    return [int(segment) for segment in segments]
+    found = [int(segment) for segment in segments]
+    if max(found, default=0) > _LARGEST:
+        raise TableError(
+            f"{path}: segment id {max(found)} has more than 64 bits: ids are below 2^64"
+        )
+    return found

@@ -143,13 +143,23 @@ class RunData:
         return load_info(self.layer_path("probability"))
 
     def read_mask(self, box: Box) -> npt.NDArray[np.bool_] | None:
-        """Whether voxels count for the mask; None without such a layer."""
+        """Whether voxels count for the mask, shape ``box.shape``; None without such a layer."""
         if self.config.layers.mask is None:
             return None
         return read_mask(self.layer("mask"), box)
 
     def read_cells(self, box: Box) -> npt.NDArray[np.uint64]:
-        """Cells over a box at the working resolution, grown if the configuration says so."""
+        """Cells over a box at the working resolution, grown if the configuration says so.
+
+        Parameters
+        ----------
+        box : Box
+            It may reach past the layer, where there is 0.
+
+        Returns
+        -------
+        ndarray of uint64, shape ``box.shape`` (x, y, z), Fortran order
+        """
         layer = self.layer("cells")
         section = self.config.layers.cells
         if section is None or section.grow_nm == 0:
@@ -159,7 +169,7 @@ class RunData:
         return np.asfortranarray(grown[box.slices(wide)])
 
     def read_vesicles(self, box: Box) -> npt.NDArray[Any] | None:
-        """A map of vesicles over a box, labels as bool; None without such a layer.
+        """A map of vesicles, shape ``box.shape``, labels as bool; None without such a layer.
 
         A probability with a channel "vesicles" has such a map where ``assign.density = "cleft"``.
         """

@@ -276,7 +276,15 @@ def write_table(
 ) -> None:
     """Write a table as Parquet or CSV, by the name's ending; whole or not at all.
 
-    A CSV has no room for `metadata`.
+    Parameters
+    ----------
+    table : DataFrame
+    path : str or Path
+        On disk or in a bucket.
+    schema : Schema, optional
+        What the columns must be; flags are written by name in a CSV.
+    metadata : mapping of str to str, optional
+        Kept in a Parquet file; a CSV has no room for it.
 
     Raises
     ------

@@ -49,6 +49,13 @@ def test_a_stage_has_its_own_block_or_the_common_one(tmp_path) -> None:
     assert config.block_of("label") == (64, 64, 8)
 
 
+def test_a_mask_goes_with_an_image(tmp_path) -> None:
+    text = GOOD.replace('image = "data/image"', 'image = "i"\nmask = "m"')
+    mask = load_config(write(tmp_path, text)).layers.mask
+    assert mask is not None
+    assert mask.path.endswith("/m")
+
+
 def test_a_configuration_survives_json(tmp_path) -> None:
     config = load_config(write(tmp_path, GOOD))
     assert type(config).from_dict(config.model_dump(mode="json")) == config

@@ -120,6 +120,7 @@ def test_wrong_lists_of_cells(tmp_path, text, message) -> None:
         ("7,a\n7,b\n", "segment id 7 is there twice"),
         ("7,a\nx,b\n", "'x' is no whole number"),
         ("7\n8\n", "needs two columns"),
+        ("7,a\n18446744073709551616,b\n", "18446744073709551616 has more than 64 bits"),
         ("", "not a CSV"),
     ],
 )

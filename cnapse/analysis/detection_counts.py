@@ -142,6 +142,7 @@ def object_sums(labels: npt.NDArray[Any], box: Box, hidden: Mask | None = None) 
     Parameters
     ----------
     labels : ndarray of unsigned int, shape ``box.shape``
+    box : Box
     hidden : ndarray of bool, optional
         The ignore mask.
     """

@@ -176,6 +176,7 @@ def evaluate_detection(
 
     Parameters
     ----------
+    comparison : Comparison
     rules
         At least one; the first one decides for the bins of size.
     size_edges
@@ -211,6 +212,8 @@ def ignored_voxels(mask: Volume | None, border: Triple, box: Box) -> Ignore | No
         All but 0; what it does not reach counts.
     border : (x, y, z)
         Voxels from each face.
+    box : Box
+        What is compared.
 
     Raises
     ------

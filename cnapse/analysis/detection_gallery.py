@@ -87,6 +87,9 @@ def error_tiles(
 
     Parameters
     ----------
+    comparison : Comparison
+    result : DetectionEvaluation
+        Of that comparison.
     image
         EM; else the probability, if there is one.
     most : int
@@ -122,6 +125,8 @@ def draw_errors(
 
     Parameters
     ----------
+    false, missed
+        As `error_tiles` gives them.
     title : str
     totals : (int, int)
         How many false positives and false negatives there are, shown or not.

@@ -178,6 +178,8 @@ def common_box(
     BoundsError
         If they share none, or not those asked for; or if two files of different shapes do not
         tell where they begin.
+    ConfigError
+        If only one of `start` and `stop` is given.
     """
     one, other = predicted.bounds, truth.bounds
     if not same_resolution(one.resolution, other.resolution):

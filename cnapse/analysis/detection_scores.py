@@ -148,6 +148,8 @@ def judged(counts: DetectionCounts, rule: MatchRule, *, seed: int = 0) -> Matche
 
     Parameters
     ----------
+    counts : DetectionCounts
+    rule : MatchRule
     seed : int
         Of the bootstrap over objects.
     """
@@ -215,6 +217,7 @@ def size_bins(
 
     Parameters
     ----------
+    counts : DetectionCounts
     match
         Of :func:`judged`.
     edges : sequence of int, optional

@@ -172,7 +172,10 @@ def merge_overlaps(parts: Iterable[Overlaps]) -> Overlaps:
 def match_objects(
     predicted: npt.NDArray[Any], truth: npt.NDArray[Any], min_iou: float = 0.1
 ) -> ObjectMatch:
-    """Match the objects of two label arrays: :func:`match_overlaps` of :func:`overlaps`."""
+    """Match the objects of two label arrays: :func:`match_overlaps` of :func:`overlaps`.
+
+    `predicted` and `truth` are unsigned int, of one shape (x, y, z), 0 = none.
+    """
     return match_overlaps(overlaps(predicted, truth), min_iou)
 
 

@@ -137,6 +137,8 @@ class Synapses:
         ------
         TableError
             If neither the list of names nor the table has a cell of that name.
+        ConfigError
+            For another side.
         """
         if side not in ("either", "pre", "post"):
             raise ConfigError(f"side {side!r}: there are either, pre and post")

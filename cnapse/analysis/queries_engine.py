@@ -161,7 +161,7 @@ class Engine:
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """What DuckDB says, as one line of ours."""
+        """What DuckDB says, as one line: `StorageError` for want of room, else `TableError`."""
         import duckdb
 
         try:

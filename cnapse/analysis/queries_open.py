@@ -44,6 +44,8 @@ def partners_path(path: str | Path) -> str:
     ------
     LayerNotFoundError
         If there is none.
+    TableError
+        For a CREMI file, which names no cells.
     """
     place = str(path).rstrip("/")
     if place.endswith(".toml"):

@@ -176,9 +176,16 @@ class ModelBundle:
     def frozen(
         self, sections: Sequence[npt.NDArray[np.uint8]], margin: int = 0, device: str = "cpu"
     ) -> Self:
-        """The bundle with its statistics frozen on sample sections: see `normalization.freeze`.
+        """The bundle with its statistics frozen on sample sections.
 
-        They are pooled on the device, as torch names it.
+        Parameters
+        ----------
+        sections : sequence of ndarray of uint8
+            As for `cnapse.detection.normalization.freeze`.
+        margin : int
+            As there.
+        device : str
+            Where they are pooled, as torch names it.
 
         Raises
         ------
@@ -264,7 +271,13 @@ class ModelBundle:
 
 
 def save_bundle(bundle: ModelBundle, path: str | Path) -> None:
-    """Write a bundle to a folder, local or in a bucket; the weights first."""
+    """Write a bundle to a folder, local or in a bucket; the weights first.
+
+    Raises
+    ------
+    StorageError
+        If it cannot be written.
+    """
     store = Store(path)
     store.put(_WEIGHTS, save(bundle._arrays()))
     store.put_json(_MODEL, {**bundle.to_dict(), "digest": bundle.digest})

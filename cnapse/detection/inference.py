@@ -28,7 +28,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor
 
 from cnapse.detection.backends import Engine, Precision, engine_of
 from cnapse.detection.checkpoint import ModelBundle
@@ -41,7 +40,6 @@ __all__ = [
     "detect_block",
     "detect_whole",
     "fitting_tile",
-    "logits_of",
     "read_box",
     "shared_tile",
     "with_tile",
@@ -223,25 +221,6 @@ def detect_whole(image: Image, model: ModelBundle, **options: Any) -> Image:
         for a, b, c, d in zip(bounds.start, read.start, bounds.stop, read.stop, strict=True)
     ]
     return detect_block(np.pad(image, padding, mode="reflect"), bounds, bounds, model, **options)
-
-
-def logits_of(inputs: Image, model: ModelBundle, precision: Precision, device: str) -> Tensor:
-    """Logits of the first class, of images as they are; no halo is added or cut off.
-
-    Parameters
-    ----------
-    inputs : ndarray of uint8, shape (n, y, x), or (n, sections, y, x)
-    model : ModelBundle
-    precision : {"float32", "bfloat16"}
-    device : str
-        As torch names it.
-
-    Returns
-    -------
-    Tensor of float32, shape (n, y, x)
-    """
-    stacks = inputs[:, None] if inputs.ndim == 3 else inputs
-    return engine_of(model, precision, device).whole_logits(stacks)[:, 0]
 
 
 @lru_cache(maxsize=4)

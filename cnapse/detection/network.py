@@ -261,6 +261,8 @@ class UNet(_UNet):
         Channels of the five levels, finest first.
     channels_in, channels_out : int
         Sections and classes.
+    half : bool
+        Work at half the resolution.
     """
 
     norms = "shared"

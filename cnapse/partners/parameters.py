@@ -233,6 +233,12 @@ PRESETS = {"cnapse": AssignParameters.cnapse, "witvliet": AssignParameters.witvl
 def parameters_of(preset: str, **changes: Any) -> AssignParameters:
     """A published set of parameters by name, with single changes.
 
+    Parameters
+    ----------
+    preset : {"cnapse", "witvliet"}
+    **changes
+        Values for fields of `AssignParameters`.
+
     Raises
     ------
     ConfigError

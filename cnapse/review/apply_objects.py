@@ -199,6 +199,8 @@ class Objects:
 
         Parameters
         ----------
+        syn_id : int
+            The old object.
         pieces : sequence of ndarray of int, shape (n, 3)
             Voxels of each new object, all of them the old object's; not all that it has.
 
@@ -221,6 +223,8 @@ class Objects:
         ----------
         voxels : ndarray of int, shape (n, 3), n > 0
             Whatever they belonged to loses them.
+        syn_id : int, optional
+            Who gets them.
         """
         box = _around(voxels, self.frame)
         before = self.read(box)[tuple((voxels - np.asarray(box.start)).T)]

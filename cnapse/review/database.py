@@ -165,7 +165,17 @@ class Database:
 
     @contextlib.contextmanager
     def errors(self) -> Iterator[None]:
-        """What SQLite says, as one line."""
+        """What SQLite says, as one line.
+
+        Raises
+        ------
+        ReviewError
+            If the file is closed, damaged, or not SQLite's.
+        StorageUnavailableError
+            If another process holds it.
+        StorageError
+            If it cannot be read or written.
+        """
         try:
             yield
         except sqlite3.ProgrammingError as error:

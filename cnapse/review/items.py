@@ -206,7 +206,7 @@ class Candidates:
         return np.stack([self._columns[f"{axis}_pos"] for axis in "xyz"], axis=1)
 
     def rows_of(self, syn_ids: Sequence[int] | npt.NDArray[np.uint64]) -> Indices:
-        """Rows of synapses; -1 for those that are not in the table."""
+        """Rows of the synapses `syn_ids`; -1 for those that are not in the table."""
         wanted = np.asarray(syn_ids, np.uint64)
         if not len(self):
             return np.full(len(wanted), -1, np.int64)
@@ -456,7 +456,15 @@ def _unknown(name: str, n: int) -> Array:
 
 
 def read_columns(folder: str, columns: Sequence[str]) -> pa.Table:
-    """Some columns of the Parquet parts of a table; links alone would be most of its bytes."""
+    """Some columns of the Parquet parts of a table; links alone would be most of its bytes.
+
+    Raises
+    ------
+    LayerNotFoundError
+        If there is no part.
+    TableError
+        If one cannot be read.
+    """
     store = Store(folder)
     names = [n for n in store.names() if n.endswith(".parquet") and "/" not in n]
     if not names:

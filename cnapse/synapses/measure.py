@@ -122,8 +122,9 @@ def measure(
 
     Parameters
     ----------
-    synapses, cells, probability
-        As for :func:`measure_block`.
+    synapses, cells : ndarray of int, shape (x, y, z)
+        Objects and cell labels, 0 for none.
+    probability : ndarray of uint8 (255 p) or float in 0..1, shape (x, y, z), optional
     box : Box
         What the arrays cover, with their voxel size.
     weak_presynaptic
@@ -133,6 +134,11 @@ def measure(
     -------
     DataFrame
         Columns :data:`MEASURED`.
+
+    Raises
+    ------
+    FormatError
+        If an array does not fill the box, or is of the wrong kind.
     """
     measures = measure_block(synapses, cells, probability, box, box)
     return synapse_table(

@@ -95,11 +95,6 @@ class IngestPlan:
     slabs: Grid
     rows: int
 
-    @property
-    def block_bytes(self) -> int:
-        """Memory of what is read and written at once."""
-        return self.blocks(0)[0].write.voxels * int(np.dtype(self.info["data_type"]).itemsize)
-
     def blocks(self, slab: int) -> Grid:
         """What is read and written at once, of one slab."""
         box = self.slabs[slab].write

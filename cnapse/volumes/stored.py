@@ -289,6 +289,11 @@ def _credible(path: str, info: dict[str, Any]) -> dict[str, Any]:
         for key in ("size", "resolution", "voxel_offset"):
             if len(scale.get(key, _NO_OFFSET)) != len(_NO_OFFSET):
                 raise FormatError(f"{path}: its info has {key} {scale[key]}: x, y, z are needed")
+        if min(scale["resolution"]) <= 0:
+            raise ResolutionError(
+                f"{path}: its info has resolution {scale['resolution']}: voxel sizes are above 0, "
+                "in nm; write it there as it is"
+            )
         if min(scale["resolution"]) < SMALLEST_CREDIBLE_NM:
             raise ResolutionError(
                 f"{path}: the resolution {scale['resolution']} in its info looks like micrometres: "

@@ -11,7 +11,6 @@ Sharded layers cannot be written: CloudVolume would replace the whole shard.
 
 from __future__ import annotations
 
-import hashlib
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,7 +21,7 @@ import numpy.typing as npt
 
 from cnapse.errors import BoundsError, FormatError, LayerExistsError, ResolutionError
 from cnapse.geometry import Block, Box, Grid, Triple, format_resolution, same_resolution, triple
-from cnapse.store import Store, canonical_json, cloud_path, local_path
+from cnapse.store import Store, cloud_path, local_path
 from cnapse.volumes.stored import Kind, load_info
 
 __all__ = [
@@ -32,9 +31,7 @@ __all__ = [
     "chunk_name",
     "commit_info",
     "create_layer",
-    "layer_digest",
     "open_writer",
-    "scale_info",
 ]
 
 _UNSIGNED = frozenset({"uint8", "uint16", "uint32", "uint64"})
@@ -309,17 +306,6 @@ def commit_info(path: str | Path, info: Mapping[str, Any]) -> None:
     store = Store(path)
     store.put_json("provenance", _provenance())
     store.put_json("info", info)
-
-
-def scale_info(path: str | Path, mip: int = 0) -> dict[str, Any]:
-    """One scale of a layer's ``info``: key, size, voxel_offset, resolution, encoding, chunks."""
-    scale: dict[str, Any] = load_info(path)["scales"][mip]
-    return scale
-
-
-def layer_digest(path: str | Path) -> str:
-    """The sha256 of a layer's ``info`` (as canonical JSON), in hexadecimal."""
-    return hashlib.sha256(canonical_json(load_info(path))).hexdigest()
 
 
 def _provenance() -> dict[str, Any]:

@@ -6,8 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cnapse.detection.backends import engine_of
 from cnapse.detection.checkpoint import ModelBundle
-from cnapse.detection.inference import detect_block, detect_whole, logits_of, read_box
+from cnapse.detection.inference import detect_block, detect_whole, read_box
 from cnapse.detection.network import UNet
 from cnapse.errors import ConfigError, FormatError
 from cnapse.geometry import Box, Grid
@@ -15,6 +16,11 @@ from cnapse.geometry import Box, Grid
 # Wide enough at the bottom that torch takes the same kernels at every size.
 WIDTHS = (4, 4, 4, 16, 64)
 NM = (4.0, 4.0, 50.0)
+
+
+def logits_of(images, model):
+    """Of images (n, y, x) as they are; no halo is added or cut off."""
+    return engine_of(model, "float32", "cpu").whole_logits(images[:, None])[:, 0]
 
 
 def _network():
@@ -85,7 +91,7 @@ def test_tiles_equal_the_whole_mirrored_section(shape, tile, halo, offset, seed)
     to_16 = [-n % 16 for n in shape]
     grown = bounds.grown((320, 320, 0), (to_16[0] + 320, to_16[1] + 320, 0))
     section = mirrored(image, grown, bounds)[:, :, 0].T
-    logits = logits_of(section[None], model, "float32", "cpu")[0]
+    logits = logits_of(section[None], model)[0]
     inner = logits[320 : 320 + shape[1], 320 : 320 + shape[0]]
     expected = torch.round(255 / (1 + torch.exp(-inner.double()))).numpy().T
     # The expectation is in double, so values that lie on a half may round the other way.
@@ -96,9 +102,9 @@ def test_tiles_equal_the_whole_mirrored_section(shape, tile, halo, offset, seed)
 
 def test_logits_of_a_tile_equal_the_whole_to_the_bit():
     image = random_image((1, 480, 448), 5)
-    whole = logits_of(image, MODELS["frozen"], "float32", "cpu")
+    whole = logits_of(image, MODELS["frozen"])
     for y, x in [(0, 0), (16, 48), (112, 80)]:
-        tile = logits_of(image[:, y : y + 352, x : x + 352], MODELS["frozen"], "float32", "cpu")
+        tile = logits_of(image[:, y : y + 352, x : x + 352], MODELS["frozen"])
         inner = tile[:, 160:192, 160:192]
         assert torch.equal(inner, whole[:, y + 160 : y + 192, x + 160 : x + 192])
         assert not torch.equal(tile, whole[:, y : y + 352, x : x + 352])

@@ -8,8 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cnapse.detection.backends import engine_of
 from cnapse.detection.checkpoint import ModelBundle
-from cnapse.detection.inference import detect_block, detect_whole, logits_of
+from cnapse.detection.inference import detect_block, detect_whole
 from cnapse.detection.network import FrozenUNet
 from cnapse.detection.tta import views_of
 from cnapse.errors import ConfigError
@@ -68,7 +69,8 @@ def test_it_is_the_mean_over_numpys_flips_for_any_tile(name, shape, tile):
     for mirrored in (False, True):
         for k in turns:
             seen = np.rot90(section[:, ::-1] if mirrored else section, k)
-            logits = logits_of(np.ascontiguousarray(seen)[None], MODEL, "float32", "cpu")[0]
+            stack = np.ascontiguousarray(seen)[None, None]
+            logits = engine_of(MODEL, "float32", "cpu").whole_logits(stack)[0, 0]
             p = np.rot90(torch.sigmoid(logits).double().numpy(), -k)
             total = total + (p[:, ::-1] if mirrored else p)
     expected = (255 * total / (2 * len(turns)))[48 : 48 + shape[1], 48 : 48 + shape[0]].T

@@ -134,6 +134,25 @@ def test_kinds_and_the_painted_density() -> None:
     assert (painted[rim] == OUTSIDE).all()
 
 
+@given(
+    cells=tissues(),
+    start=st.tuples(*[st.integers(-5, 5)] * 3),
+    shape=st.tuples(*[st.integers(1, 8)] * 3),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=30, deadline=None)
+def test_a_density_paints_its_voxels_in_the_cutout_and_no_other(
+    cells: Array, start: Triple, shape: Triple, seed: int
+) -> None:
+    density = np.random.default_rng(seed).random(shape) < 0.5
+    expected, _ = kinds_of(labels(cells))
+    for voxel in np.argwhere(density) + start:
+        if (voxel >= 0).all() and (voxel < cells.shape).all():
+            expected[tuple(voxel[::-1] + 1)] = REFLECTS
+    painted, _ = kinds_of(labels(cells, density, start))
+    np.testing.assert_array_equal(painted, expected)
+
+
 @given(cells=tissues(), seed=st.integers(0, 99))
 @settings(max_examples=30, deadline=None)
 def test_pockets_of_the_emitters_are_open_or_closed(cells: Array, seed: int) -> None:

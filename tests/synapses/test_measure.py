@@ -329,6 +329,8 @@ def test_labels_of_any_integer_dtype_and_order(dtype: type[np.generic], order: A
 
 def test_float_probability_is_brought_to_what_is_stored() -> None:
     synapses, cells, p = tissue(1, (6, 5, 4))
+    # The ends of the scale count as well.
+    p[0, 0, :2] = 0, 255
     box = Box.from_shape(synapses.shape, RESOLUTION)
     pd.testing.assert_frame_equal(
         measure(synapses, cells, box, (p / 255).astype(np.float32)),

@@ -375,6 +375,7 @@ def test_blocks_are_whole_tiles_and_few(volume, tmp_path):
         block((9000, 9000, 40), (64, 64, 8), 1024, detect={"block": (500, 500, 9)})
 
 
+@settings(deadline=None)
 @given(
     size=st.integers(1, 3000),
     chunk=st.sampled_from([16, 24, 64, 100, 512, 2048]),

@@ -319,7 +319,7 @@ def test_stored_chunks_are_decoded_once_where_memory_allows(tmp_path, stored, ti
     ingest(plan)
     assert source.touched.max() == times
     assert source.touched.min() >= 1
-    assert plan.block_bytes <= 300 * 300 * 16
+    assert plan.blocks(0)[0].write.voxels <= 300 * 300 * 16
 
 
 @given(

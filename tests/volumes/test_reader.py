@@ -405,6 +405,17 @@ def test_a_resolution_in_another_order_or_unit(raw, tmp_path):
             open_layer(path, resolution=wanted)
 
 
+@pytest.mark.parametrize("wrong", [0, -4])
+def test_an_info_with_voxels_of_no_size(raw, tmp_path, wrong):
+    path = raw.write(tmp_path / "a", [raw.Scale(np.zeros((4, 4, 4), np.uint8))])
+    info = json.loads((path / "info").read_text())
+    info["scales"][0]["resolution"][1] = wrong
+    (path / "info").write_text(json.dumps(info))
+    message = f"file://{path}: its info has resolution [4, {wrong}, 50]: voxel sizes are above 0"
+    with pytest.raises(ResolutionError, match=re.escape(message)):
+        open_layer(path, mip=0)
+
+
 def test_an_info_in_micrometres(raw, tmp_path):
     path = layer_of_scales(raw, tmp_path, [(4, 4, 50)])
     info = json.loads((path / "info").read_text())
