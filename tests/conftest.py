@@ -16,6 +16,7 @@ from typing import Self
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
@@ -28,6 +29,10 @@ from cnapse_cli.phantom import write_phantom
 from cnapse_tasks import attendant, dispatch, driver
 from cnapse_tasks.task import forget_contexts
 from cnapse_tasks.worker import work
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("cnapse", parent=settings.default, deadline=None)
+settings.load_profile("cnapse")
 
 ROOT = Path(__file__).parents[1]
 
