@@ -21,7 +21,7 @@ from cnapse.viewing.panels import Screen
 if TYPE_CHECKING:
     from cnapse.runs import RunData
 
-__all__ = ["CellNote", "SynapseView", "cut_out", "cut_out_at"]
+__all__ = ["CellNote", "SynapseView", "check_place", "cut_out", "cut_out_at"]
 
 _POSITION = ("x_pos", "y_pos", "z_pos")
 
@@ -218,12 +218,7 @@ def cut_out_at(
     """
     x, y, z = (float(value) for value in position_nm)
     bounds = run.layer("synapses").bounds
-    limits = zip((x, y, z), bounds.start_nm, bounds.stop_nm, strict=True)
-    if not all(low <= value < high for value, low, high in limits):
-        raise BoundsError(
-            f"position {x:g}, {y:g}, {z:g} nm is outside of {run.layer_path('synapses')}, which "
-            f"covers {_nm(bounds.start_nm)} to {_nm(bounds.stop_nm)} nm: give x, y, z in nm"
-        )
+    check_place((x, y, z), bounds, run.layer_path("synapses"))
     box = _box_around((x, y, z), bounds, width_nm, sections)
     arrays = run.read_cutout(box)
     return SynapseView(
@@ -235,6 +230,29 @@ def cut_out_at(
         probability=arrays.get("probability"),
         position_nm=(x, y, z),
     )
+
+
+def check_place(position_nm: Resolution, bounds: Box, path: str) -> None:
+    """Refuse a place that is not in a layer.
+
+    Parameters
+    ----------
+    position_nm : (x, y, z)
+    bounds : Box
+        Of the layer.
+    path : str
+        For the error.
+
+    Raises
+    ------
+    BoundsError
+    """
+    limits = zip(position_nm, bounds.start_nm, bounds.stop_nm, strict=True)
+    if not all(low <= value < high for value, low, high in limits):
+        raise BoundsError(
+            f"position {_nm(position_nm)} nm is outside of {path}, which "
+            f"covers {_nm(bounds.start_nm)} to {_nm(bounds.stop_nm)} nm: give x, y, z in nm"
+        )
 
 
 def _nm(corner: Resolution) -> str:

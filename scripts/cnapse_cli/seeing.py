@@ -59,7 +59,10 @@ def aim_of(
     ------
     ConfigError
         If they ask for more than one thing.
+    BoundsError
+        If a position lies outside of the volume: there is nothing to be seen.
     """
+    from cnapse.viewing.cutout import check_place
     from cnapse.viewing.exhibit import Aim
 
     if sum(option is not None for option in (synapse, cell, position)) > 1:
@@ -70,6 +73,7 @@ def aim_of(
         found = run.connections
         return Aim.at_cell(found, found.cell_id(cell))
     if position is not None:
+        check_place(position, run.frame, run.layer_path(run.first_layer))
         return Aim(position)
     return Aim.over(run.frame, _middle(run))
 

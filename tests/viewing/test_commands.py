@@ -17,7 +17,7 @@ from neuroglancer import parse_url
 from PIL import Image
 from typer.testing import CliRunner
 
-from cnapse.errors import CnapseError, ConfigError, RunStateError, TableError
+from cnapse.errors import BoundsError, CnapseError, ConfigError, RunStateError, TableError
 from cnapse.viewing import read_state
 from cnapse_cli import link, picture, view
 
@@ -45,6 +45,13 @@ def test_a_link_to_a_synapse(finished_run: Path) -> None:
 def test_a_link_to_the_run(finished_run: Path) -> None:
     state = parse_url(call("link", finished_run / "public.toml"))
     assert state.position[0] == pytest.approx(300.0)
+
+
+def test_a_place_outside_is_refused(finished_run: Path) -> None:
+    said = r"position 1e\+09, 0, 0 nm is outside of .*, which covers .* nm: give x, y, z in nm"
+    for command in ("link", "view"):
+        with pytest.raises(BoundsError, match=said):
+            call(command, finished_run / "public.toml", "--position", 1e9, 0, 0)
 
 
 def test_no_link_without_public_layers(finished_run: Path) -> None:
