@@ -179,7 +179,7 @@ def _report(made: Connectome) -> None:
     size = f", {counts.size:,.0f} nm3" if made.has_sizes else ", without sizes"
     print(
         f"{counts.rows:,} rows: {counts.kept:,} of them make {counts.edges:,} edges between "
-        f"{counts.cells:,} cells, {counts.synapses:,} synapses{size}"
+        f"{counts.cells:,} cells; summed over the edges {counts.synapses:,} synapses{size}"
     )
     left = made.left_out()
     for meaning, rows in zip(left["meaning"], left["rows"], strict=True):

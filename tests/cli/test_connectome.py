@@ -29,7 +29,8 @@ def test_a_table_of_names_becomes_matrices_with_the_sums_of_the_table(cnapse, da
     assert code == 0
     assert said == (
         f"{dauer}: read as cnapse\n"
-        "6 rows: 5 of them make 4 edges between 4 cells, 5 synapses, 3,088 nm3\n"
+        "6 rows: 5 of them make 4 edges between 4 cells; summed over the edges 5 synapses, "
+        "3,088 nm3\n"
         "left out: 1 row: no postsynaptic cell\n"
         "1 cell has no name: unnamed.csv\n"
         "1 cell connects to itself (1 row, counted): autapses.csv\n"
@@ -68,7 +69,10 @@ def test_thresholds_say_what_they_leave_out(cnapse, dauer, tmp_path):
         *("--named-only", "--min-synapses", 2),
     )
     assert code == 0
-    assert "6 rows: 0 of them make 0 edges between 3 cells, 0 synapses, 0 nm3\n" in said
+    assert (
+        "6 rows: 0 of them make 0 edges between 3 cells; summed over the edges 0 synapses, 0 nm3\n"
+        in said
+    )
     for line in (
         "1 row: no postsynaptic cell",
         "2 rows: size below --min-size, or unknown",
