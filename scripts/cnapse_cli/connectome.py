@@ -178,8 +178,10 @@ def _report(made: Connectome) -> None:
     counts = made.counts()
     size = f", {counts.size:,.0f} nm3" if made.has_sizes else ", without sizes"
     print(
-        f"{counts.rows:,} rows: {counts.kept:,} of them make {counts.edges:,} edges between "
-        f"{counts.cells:,} cells; summed over the edges {counts.synapses:,} synapses{size}"
+        f"{_many(counts.rows, 'row', 'rows')}: {counts.kept:,} of them "
+        f"{'makes' if counts.kept == 1 else 'make'} {_many(counts.edges, 'edge', 'edges')} between "
+        f"{_many(counts.cells, 'cell', 'cells')}; summed over the edges "
+        f"{_many(counts.synapses, 'synapse', 'synapses')}{size}"
     )
     left = made.left_out()
     for meaning, rows in zip(left["meaning"], left["rows"], strict=True):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from cnapse.analysis.plots.ordering import types_in_order
 from cnapse.errors import ConfigError
 from cnapse.store import Store, cloud_path
-from cnapse.viewing.page import INK, PALE, elided, printable
+from cnapse.viewing.page import INK, PALE, printable
 from cnapse.viewing.palette import PRESYNAPTIC
 
 if TYPE_CHECKING:
@@ -168,8 +168,12 @@ def nothing_to_show(axes: Axes, text: str) -> None:
 
 
 def name_of(text: str, longest: int = 16) -> str:
-    """A cell's name as it can be written; the beginning of a long one."""
-    return elided(printable(text), longest)
+    """A cell's name as it can be written; both ends of a long one, since many begin alike."""
+    shown = printable(text)
+    if len(shown) <= longest:
+        return shown
+    ending = (longest - 1) // 2
+    return f"{shown[: longest - 1 - ending]}…{shown[-ending:]}"
 
 
 def group_colours(groups: Sequence[str]) -> dict[str, str]:
