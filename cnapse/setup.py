@@ -254,6 +254,11 @@ def _unknown(run: RunData) -> list[str]:
     """What only a person can say, the most important first."""
     notes = []
     if run.first_layer == "image":
+        if (dtype := run.layer("image").dtype) != "uint8":
+            notes.append(
+                f"layers.image: it has pixels of {dtype}, detection takes uint8: make it so with "
+                "`cnapse ingest IMAGE LAYER --auto-range`"
+            )
         notes.append(f"detect.model: {_model_note(run)}")
     common, frame = _common(run), run.frame
     if common.voxels < frame.voxels:

@@ -25,7 +25,7 @@ from cnapse.geometry import Box, format_resolution
 from cnapse.volumes.resample import padded_indices, take
 from cnapse.volumes.sources import Source
 
-__all__ = ["Options", "check_resolution", "detect_volume"]
+__all__ = ["Options", "check_pixels", "check_resolution", "detect_volume"]
 
 Image = npt.NDArray[np.uint8]
 
@@ -60,6 +60,27 @@ def check_resolution(
     if any(max(a / b, b / a) > _OTHER_SIZE for a, b in pairs):
         raise ConfigError(
             f"model {name} was trained at {format_resolution(model.resolution)}, {way_out}"
+        )
+
+
+def check_pixels(name: str, dtype: np.dtype[Any]) -> None:
+    """Refuse images that are not uint8, which is what networks are trained on.
+
+    Parameters
+    ----------
+    name : str
+        Of the image, for the error.
+    dtype : dtype
+        Of its pixels.
+
+    Raises
+    ------
+    FormatError
+    """
+    if dtype != np.uint8:
+        raise FormatError(
+            f"{name} has pixels of {dtype}, detection takes uint8: make it so with "
+            "`cnapse ingest IMAGE LAYER --auto-range`, and give the layer"
         )
 
 
@@ -210,11 +231,7 @@ def _slabs(image: Source, bounds: Box, model: ModelBundle, depth: int) -> list[B
 
 
 def _check(image: Source, mask: Source | None) -> None:
-    if image.dtype != np.uint8:
-        raise FormatError(
-            f"{image.name} has pixels of {image.dtype}, detection takes uint8: make it so with "
-            "`cnapse ingest IMAGE LAYER --auto-range`, and give the layer"
-        )
+    check_pixels(image.name, image.dtype)
     if mask is not None and mask.shape != image.shape:
         raise FormatError(
             f"mask {mask.name} has {mask.shape} voxels, {image.name} has {image.shape}: they must "

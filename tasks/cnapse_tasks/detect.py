@@ -62,12 +62,15 @@ def prepare(run: Run) -> None:
     ConfigError
         If the model was trained on voxels of quite another size, lacks the class that objects are
         made of, or cannot be run as the configuration says.
+    FormatError
+        If the image is not uint8.
     """
     from cnapse.detection.tta import check_augmentation
-    from cnapse.detection.volume import check_resolution
+    from cnapse.detection.volume import check_pixels, check_resolution
 
     section = run.config.detect
     working = run.config.resolution
+    check_pixels(run.layer_path("image"), run.layer("image").dtype)
     check_resolution(
         run.model,
         section.model,

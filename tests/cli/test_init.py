@@ -142,6 +142,15 @@ def test_no_model_for_such_voxels(tmp_path) -> None:
     )
 
 
+def test_an_image_of_16_bits_is_told(tmp_path) -> None:
+    box = Box.from_shape((64, 64, 8), (4, 4, 50))
+    create_layer(tmp_path / "image", kind="image", dtype="uint16", bounds=box, chunk_size=64)
+    made = draft({"image": str(tmp_path / "image")}, output="run", folder=tmp_path)
+    assert made.unknown[0].startswith(
+        "layers.image: it has pixels of uint16, detection takes uint8"
+    )
+
+
 def test_mistakes_are_one_line_and_leave_nothing(init, tmp_path) -> None:
     _layer(tmp_path / "image", (64, 64, 8), (4, 4, 50))
     for name, h, start in (("cells", (4, 4, 50), (0, 0, 0)), ("away", (4, 4, 50), (99, 0, 0)),

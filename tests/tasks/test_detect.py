@@ -12,7 +12,7 @@ from cnapse.config import Config
 from cnapse.detection.checkpoint import ModelBundle, save_bundle
 from cnapse.detection.inference import detect_whole, shared_tile
 from cnapse.detection.registry import build_network
-from cnapse.errors import BoundsError, ConfigError, LayerExistsError
+from cnapse.errors import BoundsError, ConfigError, FormatError, LayerExistsError
 from cnapse.geometry import Box
 from cnapse.runs import open_run
 from cnapse.store import Store
@@ -64,6 +64,16 @@ def config_of(volume, output, *, model="one", layers=None, detect=None, **change
         "pyramid": {"levels": 1},
     }
     return Config.from_dict(values | changes)
+
+
+def test_an_image_of_16_bits_is_refused_before_any_task(volume, tmp_path):
+    create_layer(
+        tmp_path / "deep", kind="image", dtype="uint16", bounds=BOX, chunk_size=CHUNK
+    ).write(np.ones(SHAPE, np.uint16), BOX)
+    config = config_of(volume, tmp_path / "out", layers={"image": f"file://{tmp_path}/deep"})
+    with pytest.raises(FormatError, match=r"deep has pixels of uint16, .* --auto-range`, and give"):
+        detect.prepare(Run(config))
+    assert not (tmp_path / "out" / "probability").exists()
 
 
 def detected(config):
