@@ -41,13 +41,13 @@ from cnapse_tasks.correct_tables import (
     predictions,
 )
 from cnapse_tasks.exclusive import LOCK, alone_in
+from cnapse_tasks.outputs import APPLIED
 from cnapse_tasks.run import Run
 
 __all__ = ["Done", "Request", "correct"]
 
 # Of the way in which it is done; a change makes all that was applied be done again.
 _VERSION = 1
-_RECORD = ".cnapse/apply.json"
 _BEGUN = ".cnapse/applying.json"
 _ROWS = ".cnapse/apply"
 # The presynaptic cell that was chosen, if one was, and cells whose places are asked for.
@@ -280,7 +280,7 @@ def _check_folder(run: Run, out: Store) -> None:
             f"-o {_shown(out)}: that is where the run itself lies, which is never changed: give "
             "another folder"
         )
-    record = _json(out, _BEGUN) or _json(out, _RECORD)
+    record = _json(out, _BEGUN) or _json(out, APPLIED)
     if record is None:
         folder = local_path(out.path)
         occupied = (
@@ -338,7 +338,7 @@ class _Known:
 
     @classmethod
     def read(cls, out: Store, fingerprint: str) -> _Known:
-        record, begun = _json(out, _RECORD), _json(out, _BEGUN)
+        record, begun = _json(out, APPLIED), _json(out, _BEGUN)
         found = begun or record
         if found is None or found.get("fingerprint") != fingerprint:
             return cls.none(fingerprint)
@@ -365,7 +365,7 @@ def _begin(out: Store, run: Run, known: _Known, objects: Objects) -> frozenset[i
     if not known.same_run:
         # The note goes away last: without it the folder would be someone else's.
         out.put_json(_BEGUN, {**note, "fingerprint": "", "blocks": []})
-        out.delete([_RECORD])
+        out.delete([APPLIED])
         for folder in ("synapses", "tables", "csv", _ROWS):
             out.delete_folder(folder)
     out.put_json(_BEGUN, note)
@@ -376,7 +376,7 @@ def _end(
     out: Store, run: Run, fingerprint: str, written: Written, decisions: Sequence[Decision]
 ) -> None:
     out.put_json(
-        _RECORD,
+        APPLIED,
         {
             "source": cloud_path(run.config.output),
             "fingerprint": fingerprint,

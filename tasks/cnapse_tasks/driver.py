@@ -22,6 +22,7 @@ from cnapse.store import local_path
 from cnapse_tasks.dispatch import Dispatch, Place, Progress
 from cnapse_tasks.entrance import one_at_a_time
 from cnapse_tasks.ledger import Failure, Ledger, describe_changes, stage_key
+from cnapse_tasks.outputs import check_output
 from cnapse_tasks.pending import Pending
 from cnapse_tasks.pool import WorkerPool
 from cnapse_tasks.queues import open_queue
@@ -153,11 +154,14 @@ def run_stages(config: Config, options: Options, progress: Progress | None = Non
         If tasks of a stage were set aside; later stages are then not begun.
     StorageError
         If the output's disk is full or cannot be written to, before or while workers work.
+    LayerExistsError
+        If the output has layers or tables that no run made, and `options.redo` is not set.
     """
     run = Run(config)
     run.check_overlap()
     stages = _chosen(run, options)
     components = components_of(run)
+    check_output(run, redo=options.redo)
     _check_upstream_complete(run, stages)
     run.output.check_writable()
     with _workplaces(run, options) as places:

@@ -145,7 +145,7 @@ def forbid(monkeypatch, forbidden: Path) -> None:
         ({"output": "/proc/none"}, "/proc/none: there is no such place: check the path"),
         (
             {"output": "cells/info"},
-            "HERE/cells/info: there is a file, and a folder is needed: give another path",
+            "output HERE/cells/info lies in layers.cells, HERE/cells: give a folder of its own",
         ),
     ],
 )
