@@ -64,8 +64,9 @@ class Tally:
 def progress(desk: Desk, tally: Tally) -> dict[str, Any]:
     """How far the review of the candidates is: what the lists of `Desk.rows` would count."""
     standing = desk.log.standing()
-    said = desk.known(standing.answers)
-    answers = Counter(standing.answers[i] for i in said)
+    by_id = standing.answers
+    said = desk.known(by_id)
+    answers = Counter(by_id[i] for i in said)
     settled = desk.known(standing.settled("partners"))
     partners = desk.known(standing.partners) - settled
     confirmed = sum(desk.confirms(standing.partners[i]) for i in partners)
