@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from taskqueue import queueable
 
@@ -75,43 +75,51 @@ class Result:
     facts: Mapping[str, object] = field(default_factory=dict)
 
 
-_checked: dict[tuple[str, str, str], tuple[float, Run | None]] = {}
-# Of the algorithm, as the plans tell it of the runs in `_checked`.
-_versions: dict[tuple[str, str, str], object] = {}
+class _Context(NamedTuple):
+    """What is known of a stage: when it was read, its run if it is in force, and its version."""
+
+    read_at: float
+    run: Run | None
+    version: object
+
+
+_contexts: dict[tuple[str, str, str], _Context] = {}
 
 
 def run_of(output: str, stage: str, key: str) -> Run | None:
     """The run of a task, or None if it was cancelled, or is being made with another key by now."""
+    return _context_of(output, stage, key).run
+
+
+def _context_of(output: str, stage: str, key: str) -> _Context:
     place = (output, stage, key)
     now = time.monotonic()
-    read_at, run = _checked.get(place, (-math.inf, None))
-    if now - read_at < IN_FORCE_SECONDS:
-        return run
+    context = _contexts.get(place, _Context(-math.inf, None, None))
+    if now - context.read_at < IN_FORCE_SECONDS:
+        return context
+    _, run, version = context
     records = Store(output).child(".cnapse")
     plan = None if records.exists(CANCELLED) else Ledger(records, stage).plan()
     if plan is None or plan["key"] != key:
         run = None
     elif run is None:
         components: Any = plan["components"]
-        _versions[place] = components.get("version")
         config: Any = plan["config"]
+        version = components.get("version")
         run = Run(Config.from_dict(config, f"{output}/.cnapse/{stage}/stage.json"))
-    if len(_checked) >= _MOST_RUNS:
-        _checked.clear()
-        _versions.clear()
-    _checked[place] = (now, run)
-    return run
+    if len(_contexts) >= _MOST_RUNS:
+        _contexts.clear()
+    _contexts[place] = context = _Context(now, run, version)
+    return context
 
 
 def forget_contexts() -> None:
     """Read the stages anew before the next task."""
-    _checked.clear()
-    _versions.clear()
+    _contexts.clear()
 
 
-def _check_version(output: str, stage: str, key: str) -> None:
+def _check_version(stage: str, wanted: object) -> None:
     """Refuse a stage that another cnapse began, whose results would not be ours."""
-    wanted = _versions.get((output, stage, key))
     own = STAGES[stage].version
     if wanted is not None and wanted != own:
         raise RunStateError(
@@ -140,7 +148,7 @@ def run_task(output: str, stage: str, index: int, key: str) -> Result:
     Result
         A task that fails raises nothing: its ledger has the traceback.
     """
-    run = run_of(output, stage, key)
+    _, run, version = _context_of(output, stage, key)
     if run is None:
         return Result(Outcome.PASSED, stage, index, reason="cancelled, or of older parameters")
     ledger = STAGES[stage].ledger(run)
@@ -154,15 +162,15 @@ def run_task(output: str, stage: str, index: int, key: str) -> Result:
         reason = "the worker died each time (killed, or out of memory)"
         ledger.set_aside(index, reason)
         return Result(Outcome.ASIDE, stage, index, tries=begun, reason=reason)
-    return _execute(run, ledger, index, key, begun)
+    return _execute(run, ledger, index, key, begun, version)
 
 
-def _execute(run: Run, ledger: Ledger, index: int, key: str, begun: int) -> Result:
+def _execute(run: Run, ledger: Ledger, index: int, key: str, begun: int, version: object) -> Result:
     stage = ledger.stage
     started = time.perf_counter()
     with claimed(ledger, index) as claim:
         try:
-            _check_version(run.config.output, stage, key)
+            _check_version(stage, version)
             facts = execute_repairing(run, stage, index)
         except Exception as error:
             claim.end()

@@ -75,8 +75,10 @@ def test_a_done_task_is_not_done_again(stage) -> None:
     assert ledger.store.names("tries") == []
 
 
-def test_a_worker_of_another_algorithm_makes_nothing(stage) -> None:
+@pytest.mark.parametrize("runs_kept", [0, 100])
+def test_a_worker_of_another_algorithm_makes_nothing(stage, monkeypatch, runs_kept) -> None:
     """Else a cluster of two versions of cnapse would mix results under one key."""
+    monkeypatch.setattr("cnapse_tasks.task._MOST_RUNS", runs_kept)
     config, ledger, with_act = stage
     module = with_act(lambda index, call: None)
     own = stages.STAGES["label"].version
