@@ -197,6 +197,16 @@ class Box:
             self.resolution,
         )
 
+    def holds_nm(self, place_nm: Sequence[float]) -> bool:
+        """Whether a place lies in the box: from `start_nm` on, below `stop_nm`.
+
+        Parameters
+        ----------
+        place_nm : (x, y, z)
+        """
+        limits = zip(place_nm, self.start_nm, self.stop_nm, strict=True)
+        return all(low <= value < high for value, low, high in limits)
+
     def contains(self, other: Box) -> bool:
         """Whether every voxel of `other` lies in this box."""
         self._check_same_resolution(other)

@@ -247,8 +247,7 @@ def check_place(position_nm: Resolution, bounds: Box, path: str) -> None:
     ------
     BoundsError
     """
-    limits = zip(position_nm, bounds.start_nm, bounds.stop_nm, strict=True)
-    if not all(low <= value < high for value, low, high in limits):
+    if not bounds.holds_nm(position_nm):
         raise BoundsError(
             f"position {_nm(position_nm)} nm is outside of {path}, which "
             f"covers {_nm(bounds.start_nm)} to {_nm(bounds.stop_nm)} nm: give x, y, z in nm"

@@ -138,10 +138,8 @@ class Desk:
     def renew(self, loop: Loop, items: Sequence[int], reviewer: str) -> list[Json]:
         """Of these items those that nobody else has, which are this reviewer's now."""
         fit = [i for i in items if i < _IDS]
-        rows = self.candidates.rows_of(fit)
-        known = [i for i, row in zip(fit, rows, strict=True) if row >= 0]
-        leases = self.log.leases(loop)
-        mine = [i for i in known if leases.get(i, reviewer) == reviewer]
+        known, leases = self.known(fit), self.log.leases(loop)
+        mine = [i for i in fit if i in known and leases.get(i, reviewer) == reviewer]
         self.log.claim(loop, mine, reviewer, len(mine))
         return self._items(mine, loop)
 
@@ -308,9 +306,7 @@ class Desk:
         return {"pre_id": str(pre), "partners": found, "note": ""}
 
     def _check_inside(self, place_nm: Sequence[float]) -> None:
-        frame = self.run.frame
-        for v, a, b in zip(place_nm, frame.start_nm, frame.stop_nm, strict=True):
-            if not a <= v < b:
-                raise ReviewError(
-                    f"{', '.join(f'{v:g}' for v in place_nm)} nm lies outside of the volume"
-                )
+        if not self.run.frame.holds_nm(place_nm):
+            raise ReviewError(
+                f"{', '.join(f'{v:g}' for v in place_nm)} nm lies outside of the volume"
+            )

@@ -196,33 +196,33 @@ def _stored(layer: Layer) -> list[Layer]:
     ]
 
 
-def _places(blocks: HeldBlocks, raster: Raster, axis: int, fineness: int) -> tuple[Indices, int]:
-    """Voxels under a raster along x (0) or y (1), every n-th, and n.
+def _along(
+    blocks: HeldBlocks, raster: Raster, axis: int, fineness: int
+) -> tuple[Indices, float, float]:
+    """Voxels under a raster along x (0) or y (1), and where it begins and ends among them.
 
-    Where there are more than `fineness` for a pixel, the others would not be seen.
+    Where there are more than `fineness` for a pixel, every n-th stands for n: the others would not
+    be seen.
     """
     h = blocks.layer.resolution[axis]
     step = max(1, math.floor(raster.span_nm / raster.size / h / fineness))
     low = raster.corner_nm[axis] / h
-    first, last = math.floor(low), math.ceil(low + raster.span_nm / h)
     margin = _MARGIN * step
-    return np.arange(first - margin, last + margin, step, dtype=np.int64), step
+    start, stop = math.floor(low) - margin, math.ceil(low + raster.span_nm / h) + margin
+    first = (low - start) / step
+    # A voxel that stands for several stands in their middle.
+    middles = np.arange(start, stop, step, dtype=np.int64) + step // 2
+    return middles, first, first + raster.span_nm / h / step
 
 
 def _cut(
     blocks: HeldBlocks, raster: Raster, fineness: int
 ) -> tuple[Array, tuple[float, float, float, float]]:
     """Voxels under a raster, as rows and columns, and where its corners lie among them."""
-    h = blocks.layer.resolution
-    places, low, high = [], [], []
-    for axis in (0, 1):
-        indices, step = _places(blocks, raster, axis, fineness)
-        # A voxel that stands for several stands in their middle.
-        places.append(indices + step // 2)
-        low.append((raster.corner_nm[axis] / h[axis] - indices[0]) / step)
-        high.append(low[-1] + raster.span_nm / h[axis] / step)
-    section = blocks.section(places[0], places[1], math.floor(raster.place_nm[2] / h[2]))
-    return section.T, (low[0], low[1], high[0], high[1])
+    x, left, right = _along(blocks, raster, 0, fineness)
+    y, top, bottom = _along(blocks, raster, 1, fineness)
+    section = blocks.section(x, y, math.floor(raster.place_nm[2] / blocks.layer.resolution[2]))
+    return section.T, (left, top, right, bottom)
 
 
 def _inside(blocks: HeldBlocks, raster: Raster, fineness: int) -> npt.NDArray[np.bool_]:
@@ -230,9 +230,8 @@ def _inside(blocks: HeldBlocks, raster: Raster, fineness: int) -> npt.NDArray[np
     start, stop = blocks.layer.bounds.start, blocks.layer.bounds.stop
     spans = []
     for axis in (1, 0):
-        indices, step = _places(blocks, raster, axis, fineness)
-        middle = indices + step // 2
-        spans.append((start[axis] <= middle) & (middle < stop[axis]))
+        middles, _, _ = _along(blocks, raster, axis, fineness)
+        spans.append((start[axis] <= middles) & (middles < stop[axis]))
     z = math.floor(raster.place_nm[2] / blocks.layer.resolution[2])
     return np.logical_and.outer(*spans) & (start[2] <= z < stop[2])
 
